@@ -1,0 +1,208 @@
+"""What one node should do: the frozen types between the compiler and everything right of it.
+
+The speaker, the kernel room, the renderer and every explanation read these and
+nothing else, so they agree by construction. Records are named by their key, so
+that each line of intent can say where it comes from.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
+
+from routed.bgp.nlri import Family, Network
+from routed.resources import Key, Problem
+
+Address = IPv4Address | IPv6Address
+Interface = IPv4Interface | IPv6Interface
+
+#: Kernel metric of a route that nothing prefers or avoids (`ipv4NormalRoutePriority`).
+NORMAL_ROUTE_PRIORITY = 1024
+#: LOCAL_PREF and kernel metric add up to this (Calico's route priority).
+PRIORITY_SUM = 2147483647
+
+
+class PeeringKind(enum.StrEnum):
+    """Which rule of calico-semantics made a peering; the value begins its name (`Mesh_10_0_0_1`)."""
+
+    MESH = "Mesh"
+    GLOBAL = "Global"
+    NODE = "Node"
+    LOCAL_WORKLOAD = "Local_Workload"
+
+
+class NextHopMode(enum.StrEnum):
+    """`BGPPeer.spec.nextHopMode`; AUTO is BGP's default rules."""
+
+    AUTO = "Auto"
+    SELF = "Self"
+    KEEP = "Keep"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionIntent:
+    """One BGP session of this node: one peer address, one family (calico-semantics section 2)."""
+
+    name: str
+    kind: PeeringKind
+    family: Family
+    peer_address: Address
+    port: int
+    peer_as: int
+    local_as: int
+    """The effective local AS: `localASNumber` where set, else the node's."""
+    source_address: Address | None
+    """Local address of the TCP connection; None leaves it to the kernel."""
+    passive: bool
+    record: Key
+    """The BGPPeer, or BGPConfiguration/default for the mesh."""
+    reverse: bool = False
+    """True for a peering back to a node whose BGPPeer selects us."""
+    peer_node: str | None = None
+    """Name of the peer's Node record, where the peer is one."""
+    route_reflector_client: bool = False
+    next_hop_mode: NextHopMode = NextHopMode.AUTO
+    restart_time: int = 120
+    """Graceful restart time, seconds."""
+    keepalive_time: int | None = None
+    """Seconds; None: a third of the hold time."""
+    allowed_local_as: int = 0
+    ttl_security_hops: int | None = None
+    """GTSM with so many hops; None: off, and multihop."""
+    reachable_by: Address | None = None
+    filters: tuple[str, ...] = ()
+    """BGPFilter names, in order; their rules are in `NodeIntent.filters`."""
+    password: object | None = field(default=None, repr=False)
+    """TCP-MD5 secret (a type that never prints), or None."""
+
+    @property
+    def ibgp(self) -> bool:
+        """True where the peer's AS is the effective local AS."""
+        return self.peer_as == self.local_as
+
+
+class OriginKind(enum.StrEnum):
+    """Why a node originates a route."""
+
+    BLOCK = "block"
+    BORROWED = "borrowed"
+    SERVICE = "service"
+    SERVICE_RANGE = "service-range"
+    REACHABLE_BY = "reachable-by"
+
+
+@dataclass(frozen=True, slots=True)
+class OriginatedRoute:
+    """One route that this node makes itself."""
+
+    network: Network
+    kind: OriginKind
+    record: Key
+    reason: str
+    """For people: `confirmed affinity`, `allocated here from a block of worker01`."""
+    advertise: bool
+    """True where it is a candidate for BGP (the export policy still decides for each peer)."""
+    blackhole: bool
+    """True where the kernel gets a blackhole for it."""
+    gateway: Address | None = None
+    """A static route by way of this address (`reachableBy`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class CommunityRule:
+    """One `prefixAdvertisements` entry, names resolved: routes within `network` get these communities."""
+
+    network: Network
+    standard: tuple[int, ...] = ()
+    large: tuple[tuple[int, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ExportPolicy:
+    """Which routes of one family may leave, to any peer (calico-semantics section 3, steps 1 and 3 to 11).
+
+    Step 2, the peer's own filters, comes from the session."""
+
+    normal_priority: int = NORMAL_ROUTE_PRIORITY
+    rejected: tuple[Network, ...] = ()
+    """Pools with `disableBGPExport` (step 3)."""
+    ibgp_rejected_interfaces: tuple[str, ...] = ("*.cali", "*.calico", "tunl0")
+    """Shell patterns (step 4)."""
+    rejected_interfaces: tuple[str, ...] = ("bpf*.cali",)
+    communities: tuple[CommunityRule, ...] = ()
+    aggregates: tuple[Network, ...] = ()
+    """Confirmed blocks of this node (step 7)."""
+    statics: tuple[Network, ...] = ()
+    """Service routes (step 8)."""
+    reflected: tuple[Network, ...] = ()
+    """Service ranges that a route reflector passes on (step 9)."""
+    accepted: tuple[Network, ...] = ()
+    """Enabled pools (step 10)."""
+
+
+class KernelAction(enum.StrEnum):
+    """What the kernel policy does with a learned route that a rule matches."""
+
+    REJECT = "reject"
+    ACCEPT = "accept"
+    TUNNEL = "tunnel"
+    """By way of the next hop on the IPIP device, onlink."""
+    TUNNEL_CROSS_SUBNET = "tunnel-cross-subnet"
+    """As TUNNEL, unless the next hop is in our node's subnet."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelRule:
+    """Learned routes within `network` get `action`; `reason` names the record and field."""
+
+    network: Network
+    action: KernelAction
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelPolicy:
+    """Which learned routes of one family go into the kernel, and how (calico-semantics section 4).
+
+    The first rule that matches decides; no match accepts."""
+
+    normal_priority: int = NORMAL_ROUTE_PRIORITY
+    rejected_next_hops: frozenset[Address] = frozenset()
+    """Nodes that run WireGuard while this one does too: the agent routes to them."""
+    rules: tuple[KernelRule, ...] = ()
+    tunnel_device: str = "tunl0"
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyIntent:
+    """All of one address family that is not a session or a route."""
+
+    family: Family
+    node_address: Interface | None
+    """The node's own BGP address with its subnet; None: the node has no sessions of this family."""
+    export_policy: ExportPolicy = ExportPolicy()
+    kernel_policy: KernelPolicy = KernelPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIntent:
+    """Everything that one node should do."""
+
+    node: str
+    router_id: IPv4Address | None
+    """None: not known yet (the Node record is absent, or has no IPv4 address); no session can start."""
+    local_as: int
+    listen_port: int
+    cluster_id: IPv4Address | None
+    """`routeReflectorClusterID`: set where this node is a route reflector."""
+    bind_address: tuple[Address, ...] = ()
+    """Addresses to listen on (`bindMode: NodeIP`); empty: all."""
+    families: Mapping[Family, FamilyIntent] = field(default_factory=dict)
+    sessions: Mapping[str, SessionIntent] = field(default_factory=dict)
+    """By session name."""
+    originated: Mapping[Network, OriginatedRoute] = field(default_factory=dict)
+    log_severity: str = "Info"
+    problems: tuple[Problem, ...] = ()
+    """Findings that span records: conflicting affinities, references to nothing (pending), a peer without a family in common."""
