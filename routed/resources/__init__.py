@@ -48,6 +48,7 @@ from routed.resources.kubernetes import (
     TrafficPolicy,
 )
 from routed.resources.nodes import CalicoNodeStatus, Node, NodeStatusClass
+from routed.resources.parse import KINDS, parse_record
 from routed.resources.record import Key, NamespacedRecord, Parsed, Problem, Record, Severity
 from routed.resources.selector import Selector, SelectorError, parse_selector
 from routed.resources.values import (
@@ -66,6 +67,7 @@ __all__ = [
     "DEFAULT_AS_NUMBER",
     "DEFAULT_LISTEN_PORT",
     "DEFAULT_ROUTE_PRIORITY",
+    "KINDS",
     "Action",
     "AddCommunity",
     "Address",
@@ -122,5 +124,6 @@ __all__ = [
     "SourceAddress",
     "StandardCommunity",
     "TrafficPolicy",
+    "parse_record",
     "parse_selector",
 ]

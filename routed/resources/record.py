@@ -28,9 +28,9 @@ class Key(NamedTuple):
 class Problem:
     """What is wrong with a record, or with the place it was read from.
 
-    `key` is None where the record could not be told. `field` is the dotted path in the record as people write it,
-    such as `spec.peerIP` or `spec.filters[2]`; empty where the whole of it is meant. `reason` says what is wrong
-    and what to do; it never holds a secret. `source` is `file:line`, or another datastore's own key.
+    `key` is None where the record could not be told. `field` is the dotted path in the record as people
+    write it, such as `spec.peerIP` or `spec.filters[2]`; empty where the whole of it is meant. `reason` says
+    what is wrong and what to do, and never holds a secret. `source` is `file:line`, or a datastore's own key.
     An `error` means that the record was rejected, a `warning` that it was taken all the same."""
 
     key: Key | None
@@ -68,6 +68,15 @@ class NamespacedRecord(Record, frozen=True, kw_only=True, gc=False):
     def key(self) -> Key:
         """Names this record: `namespace/name`."""
         return Key(self.kind, f"{self.namespace}/{self.name}")
+
+
+class Header(NamedTuple):
+    """What the `metadata` of a record says. `namespace` is `default` where a kind that has one gives none."""
+
+    api_version: str
+    name: str
+    namespace: str
+    labels: Mapping[str, str]
 
 
 class Parsed(NamedTuple):

@@ -28,7 +28,7 @@ NO_KEYS: frozenset[str] = frozenset()
 
 
 class SelectorError(ValueError):
-    """A selector that does not parse. `position` counts characters from 0; `expected` is what belongs there."""
+    """A selector that does not parse. `position` counts characters from 0; `expected` belongs there."""
 
     def __init__(self, text: str, position: int, expected: str) -> None:
         self.position = position
