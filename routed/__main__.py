@@ -1,0 +1,5 @@
+"""`python -m routed`."""
+
+from routed.cli import main
+
+main()

@@ -1,0 +1,58 @@
+"""What the speaker is told: its own identity, and each peer. Frozen, compared field by field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+
+from routed.bgp.nlri import Family
+from routed.bgp.route import Address
+from routed.bgp.transport import Endpoint
+from routed.intent.types import NextHopMode
+
+DEFAULT_HOLD_TIME = 90
+DEFAULT_RESTART_TIME = 120
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerConfig:
+    """Who we are. `router_id` and `cluster_id` are four octets; a cluster ID makes us a route reflector."""
+
+    router_id: bytes
+    local_as: int
+    cluster_id: bytes | None = None
+    listen: tuple[Endpoint, ...] = ()
+    local_addresses: tuple[tuple[Family, Address], ...] = ()
+    """Our own address in each family: the next hop of what we originate."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerConfig:
+    """One configured peering."""
+
+    name: str
+    remote: Endpoint
+    """The port is where we dial; a peer may connect from any."""
+    families: frozenset[Family]
+    local_as: int
+    remote_as: int | None
+    """None: whatever AS the OPEN says (a client range of a reflector still asks for our own)."""
+    source: Address | None = None
+    passive: bool = False
+    route_reflector_client: bool = False
+    next_hop_mode: NextHopMode = NextHopMode.AUTO
+    hold_time: int = DEFAULT_HOLD_TIME
+    keepalive_time: int | None = None
+    restart_time: int = DEFAULT_RESTART_TIME
+    allowed_local_as: int = 0
+    filters: tuple[str, ...] = ()
+    dynamic: bool = False
+    """Made by a connection from a client range; gone when its session is."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRange:
+    """Accept a session from any address in `network` as a route reflector client."""
+
+    network: IPv4Network | IPv6Network
+    families: frozenset[Family] = frozenset(Family)

@@ -1,0 +1,235 @@
+"""One peering at work: a sans-IO session, its connections, its timer.
+
+The session decides; this carries out: it dials, hands bytes over, sends, closes
+and wakes the session at its deadline. What a session brings forth, UPDATEs and
+the news that it is up or down, goes to the `PeerOwner`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from typing import Any, Protocol
+
+from routed.bgp import session as sans_io
+from routed.bgp.config import PeerConfig, SpeakerConfig
+from routed.bgp.errors import Cease
+from routed.bgp.nlri import Family
+from routed.bgp.session import ConnectionId, Negotiated, Session
+from routed.bgp.transport import Connection, Dial, reset
+from routed.bgp.update import Update
+
+DIAL_TIMEOUT = 10.0
+
+
+class PeerOwner(Protocol):
+    """The speaker, as its peers see it."""
+
+    loop: asyncio.AbstractEventLoop
+    read_buffer: memoryview
+    log: Any
+    random: random.Random
+
+    def on_established(self, peer: Peer, negotiated: Negotiated) -> None:
+        """The session is up on `peer.connection`."""
+
+    def on_updates(self, peer: Peer, updates: list[Update]) -> None:
+        """UPDATEs of one read, in order."""
+
+    def on_refresh(self, peer: Peer, family: Family) -> None:
+        """The peer asks for the whole table again (RFC 2918)."""
+
+    def on_down(self, peer: Peer, down: sans_io.Down) -> None:
+        """The session was up and is no more."""
+
+    def on_state(self, peer: Peer) -> None:
+        """The session's state changed."""
+
+
+class Peer:
+    """One configured (or accepted) peering and its connections."""
+
+    def __init__(self, config: PeerConfig, speaker: SpeakerConfig, owner: PeerOwner) -> None:
+        self.config = config
+        self.connection: Connection | None = None
+        """The Established one."""
+        self.session = Session(session_config(config, speaker), owner.random)
+        self._owner = owner
+        self._connections: dict[ConnectionId, Connection] = {}
+        self._ids: dict[Connection, ConnectionId] = {}
+        self._dial: Dial | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._state = self.session.state
+        self.log = owner.log.bind(peer=config.name)
+
+    @property
+    def name(self) -> str:
+        """The peering's name, `Mesh_10_0_0_1`."""
+        return self.config.name
+
+    @property
+    def established(self) -> bool:
+        """True while the session is up."""
+        return self.connection is not None
+
+    def start(self) -> None:
+        """Begin to dial and to take connections."""
+        self.session.start(self._now())
+        self._act()
+
+    def stop(self, subcode: Cease, message: str = "") -> None:
+        """Cease: a NOTIFICATION to the peer where there is a connection; then Idle until `start`."""
+        self.session.stop(self._now(), subcode, message)
+        self._act()
+
+    def abandon(self) -> None:
+        """End without a NOTIFICATION, which asks a peer that agreed to graceful restart to keep our routes
+        (RFC 4724 section 4.2)."""
+        self._cancel_dial()
+        self._cancel_timer()
+        for connection in list(self._ids):
+            connection.close()
+        self._connections.clear()
+        self._ids.clear()
+
+    def reconfigure(self, config: PeerConfig, speaker: SpeakerConfig) -> None:
+        """Take another configuration; the session is only reset where the OPEN would be another one."""
+        self.config = config
+        self.session.reconfigure(session_config(config, speaker), self._now())
+        self._act()
+
+    def accept(self, sock: socket.socket) -> bool:
+        """Take a connection that the peer made. False where the session wants none now; then it is reset."""
+        connection_id = self.session.accepted(self._now())
+        if connection_id is None:
+            reset(sock)
+            self._act()
+            return False
+        self._attach(connection_id, sock)
+        self._act()
+        return True
+
+    def wake_writer(self) -> None:
+        """There is something new to send."""
+        if self.connection is not None:
+            self.connection.pump()
+
+    # ConnectionHandler
+
+    def on_bytes(self, connection: Connection, data: memoryview) -> None:
+        """Octets from the peer."""
+        connection_id = self._ids.get(connection)
+        if connection_id is not None:
+            self.session.received(connection_id, data, self._now())
+            self._act()
+
+    def on_lost(self, connection: Connection, reason: str) -> None:
+        """The TCP connection is gone."""
+        connection_id = self._ids.pop(connection, None)
+        if connection_id is not None:
+            self._connections.pop(connection_id, None)
+            self.session.lost(connection_id, self._now(), reason)
+            self._act()
+
+    def _now(self) -> float:
+        return self._owner.loop.time()
+
+    def _attach(self, connection_id: ConnectionId, sock: socket.socket) -> None:
+        try:
+            connection = Connection(self._owner.loop, sock, self, self._owner.read_buffer)
+        except OSError as error:
+            # The other end was gone before we looked (ENOTCONN).
+            sock.close()
+            self.session.lost(connection_id, self._now(), error.strerror or str(error))
+            return
+        self._connections[connection_id] = connection
+        self._ids[connection] = connection_id
+
+    def _act(self) -> None:
+        """Carry out what the session wants, then look when it must be woken."""
+        while actions := self.session.pull():
+            for action in actions:
+                self._carry_out(action)
+        if self.session.state is not self._state:
+            self._state = self.session.state
+            self._owner.on_state(self)
+        self._arm()
+
+    def _carry_out(self, action: sans_io.Action) -> None:
+        match action:
+            case sans_io.Send():
+                if connection := self._connections.get(action.connection):
+                    connection.send(action.data)
+            case sans_io.Updates():
+                self._owner.on_updates(self, action.updates)
+            case sans_io.Dial():
+                self._start_dial()
+            case sans_io.Close():
+                if connection := self._connections.pop(action.connection, None):
+                    self._ids.pop(connection, None)
+                    connection.close()
+            case sans_io.Established():
+                self.connection = self._connections[action.connection]
+                self._owner.on_established(self, action.negotiated)
+            case sans_io.RefreshRequested():
+                self._owner.on_refresh(self, action.family)
+            case sans_io.Down():
+                self.connection = None
+                self._owner.on_down(self, action)
+
+    def _start_dial(self) -> None:
+        self._cancel_dial()
+        config = self.config
+        self._dial = Dial(self._owner.loop, config.remote, config.source, self._dialed, timeout=DIAL_TIMEOUT)
+
+    def _dialed(self, sock: socket.socket | None, reason: str) -> None:
+        self._dial = None
+        if sock is None:
+            self.session.connect_failed(self._now(), reason)
+        else:
+            self._attach(self.session.connected(self._now()), sock)
+        self._act()
+
+    def _cancel_dial(self) -> None:
+        if self._dial is not None:
+            self._dial.cancel()
+            self._dial = None
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _arm(self) -> None:
+        """Have the session woken at its deadline. A timer that is early is left alone: a hold timer that every
+        message moves would otherwise cost a new one a message."""
+        deadline = self.session.deadline
+        if deadline is None:
+            self._cancel_timer()
+        elif self._timer is None or self._timer.when() > deadline:
+            self._cancel_timer()
+            self._timer = self._owner.loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        deadline = self.session.deadline
+        if deadline is not None and deadline <= self._now():
+            self.session.tick(self._now())
+            self._act()
+        else:
+            self._arm()
+
+
+def session_config(peer: PeerConfig, speaker: SpeakerConfig) -> sans_io.SessionConfig:
+    """What of a peer's configuration the session needs."""
+    return sans_io.SessionConfig(
+        name=peer.name,
+        local_as=peer.local_as,
+        remote_as=peer.remote_as,
+        local_router_id=speaker.router_id,
+        families=peer.families,
+        passive=peer.passive,
+        hold_time=peer.hold_time,
+        keepalive_time=peer.keepalive_time,
+    )

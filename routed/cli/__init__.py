@@ -1,0 +1,43 @@
+"""The command line: one thin module a command.
+
+Each command imports the rooms it needs inside its function, so that `routed --help`
+and the quick commands do not pay for the others.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from routed import __version__
+from routed.cli import rr, run
+
+app = typer.Typer(
+    name="routed",
+    help="Calico's BGP in one process: records in, sessions, announcements and kernel routes out.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("run")(run.run)
+app.command("rr")(rr.rr)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        typer.echo(f"routed {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Entry point of the `routed` command."""
+    app()
