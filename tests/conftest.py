@@ -1,0 +1,66 @@
+"""Fixtures and markers that all tests share: what cannot run here is skipped with the reason, never
+passed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import daemons, netns
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--keep-lab",
+        action="store_true",
+        help="leave the namespaces and daemons of each test running, for a look",
+    )
+    parser.addoption(
+        "--require-all",
+        action="store_true",
+        help="fail, instead of skipping, the tests that need namespaces or daemons which this machine lacks",
+    )
+
+
+def missing_means(item: pytest.Item) -> str | None:
+    """Why a test cannot run on this machine, or None where it can."""
+    if item.get_closest_marker("netns") is not None and (reason := netns.unavailable()):
+        return reason
+    for marker in item.iter_markers("daemon"):
+        for name in marker.args:
+            if reason := daemons.unavailable(name):
+                return reason
+    return None
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if reason := missing_means(item):
+        if item.config.getoption("--require-all"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitCode) -> None:
+    """A run in which nothing ran is a failure, also where every test was skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if exitstatus != pytest.ExitCode.OK or session.config.option.collectonly or reporter is None:
+        return
+    if not any(reporter.stats.get(outcome) for outcome in ("passed", "xfailed")):
+        session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.fixture(scope="session")
+def _no_leftovers() -> None:
+    netns.remove_leftovers()
+
+
+@pytest.fixture
+def lab(_no_leftovers: None, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[netns.Lab]:
+    """An empty laboratory for one test, removed after it; `--keep-lab` leaves it. Mark the test `netns`."""
+    keep = bool(request.config.getoption("--keep-lab"))
+    with netns.temporary_lab(tmp_path, keep=keep) as laboratory:
+        yield laboratory
+        if keep:
+            print(f"\nkept: namespaces {laboratory.prefix}-*, files in {tmp_path}")
