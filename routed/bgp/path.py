@@ -1,0 +1,265 @@
+"""Who told us about a route, and what was told: `Source` and `Path`.
+
+A path is one attribute set from one source, not one route: ten thousand prefixes that a peer announces with
+the same attributes share one `Path`, and every table below holds references to it. So what is decided about
+a path (eligible or not, its place in the decision process) is worked out once.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+from weakref import WeakValueDictionary
+
+from routed.bgp.attributes import AttributeSet
+from routed.intent.types import NORMAL_ROUTE_PRIORITY, PRIORITY_SUM
+from routed.rr.reflection import reflection_loop
+
+#: LOCAL_PREF of a path that has none, as BIRD sets it (`default bgp_local_pref`).
+DEFAULT_LOCAL_PREF: Final = 100
+
+
+class SourceKind(enum.Enum):
+    """Where paths come from."""
+
+    EBGP = "ebgp"
+    IBGP = "ibgp"
+    STATIC = "static"
+    """Originated here: blocks, services, gateways."""
+    KERNEL = "kernel"
+    """Learned from the kernel's table: workload routes."""
+
+    @property
+    def bgp(self) -> bool:
+        """True for a peer."""
+        return self in (SourceKind.EBGP, SourceKind.IBGP)
+
+
+#: BIRD's protocol preferences (`DEF_PREF_STATIC`, `DEF_PREF_BGP`, `DEF_PREF_INHERITED`).
+PREFERENCE: Final = {
+    SourceKind.EBGP: 100,
+    SourceKind.IBGP: 100,
+    SourceKind.STATIC: 200,
+    SourceKind.KERNEL: 10,
+}
+#: What Calico's import filter gives a path whose LOCAL_PREF is better than normal.
+OVERRIDE_PREFERENCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """What of ourselves received paths are checked against."""
+
+    router_id: bytes
+    """BGP identifier, four octets."""
+    cluster_id: bytes | None = None
+    """Set where we are a route reflector, four octets."""
+    addresses: frozenset[bytes] = frozenset()
+    """Our own addresses, packed; a path whose next hop is one of them is of no use."""
+    normal_priority: int = NORMAL_ROUTE_PRIORITY
+    """Kernel metric of a route that nothing prefers; a LOCAL_PREF that means a better one overrides local
+    routes."""
+
+
+class Source:
+    """One origin of paths in one family: a peer's session, or a kind of local route.
+
+    Compared by identity. A session that comes back may use the same object as long as nothing in it
+    changed."""
+
+    __slots__ = (
+        "__weakref__",
+        "_paths",
+        "address",
+        "address_key",
+        "allowed_local_as",
+        "client",
+        "kind",
+        "local_as",
+        "name",
+        "remote_as",
+        "router",
+        "router_id",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        kind: SourceKind,
+        router: Router,
+        *,
+        address: bytes = b"",
+        router_id: bytes = b"\0\0\0\0",
+        remote_as: int = 0,
+        local_as: int = 0,
+        client: bool = False,
+        allowed_local_as: int = 0,
+    ) -> None:
+        """`address` is the peer's, packed; `router_id` its BGP identifier; `local_as` the effective one of
+        the session; `client`: a route reflector client; `allowed_local_as`: how often our AS may be in
+        AS_PATH."""
+        self.name = name
+        self.kind = kind
+        self.router = router
+        self.address = address
+        self.address_key = address.rjust(16, b"\0")
+        self.router_id = router_id
+        self.remote_as = remote_as
+        self.local_as = local_as
+        self.client = client
+        self.allowed_local_as = allowed_local_as
+        self._paths: WeakValueDictionary[object, Path] = WeakValueDictionary()
+
+    def path(
+        self,
+        attributes: AttributeSet,
+        *,
+        path_id: int = 0,
+        interface: str | None = None,
+        metric: int | None = None,
+    ) -> Path:
+        """The one path of this source with these values. `interface` (the outgoing link's name) and `metric`
+        (the kernel's, smaller is better) belong to local routes."""
+        key: object = attributes
+        if path_id or interface is not None or metric is not None:
+            key = (attributes, path_id, interface, metric)
+        found = self._paths.get(key)
+        if found is None:
+            found = self._paths[key] = Path(self, attributes, path_id, interface, metric)
+        return found
+
+    def set_router(self, router: Router) -> None:
+        """Check the paths that are made from now on against another `Router`."""
+        self.router = router
+        self._paths.clear()
+
+    def same_path(self, path: Path) -> Path:
+        """The path with the values of `path`, checked anew where `set_router` was called since."""
+        return self.path(path.attributes, path_id=path.path_id, interface=path.interface, metric=path.metric)
+
+    def describe(self) -> str:
+        """`Mesh_10_0_0_2 (10.0.0.2, AS 64512)` for people."""
+        if not self.kind.bgp:
+            return self.name
+        return f"{self.name} ({ip_address(self.address)}, AS {self.remote_as})"
+
+    def __repr__(self) -> str:
+        return f"Source({self.name!r}, {self.kind.value})"
+
+
+# The sort key of a path, as bytes: one memcmp compares two paths. MED is not in it (see `bestpath`).
+_KEY: Final = struct.Struct(">HBIHBBI4sH16sI")
+#: Octets of the key before MED's place in the decision process, and up to the multipath boundary.
+KEY_BEFORE_MED: Final = 10
+KEY_MULTIPATH: Final = 15
+
+
+class Path:
+    """One attribute set from one source. Made by `Source.path` only; compared by identity.
+
+    ineligible  why best path must not consider it, for people; None where it may
+    preference  BIRD's route preference, greater wins
+    med         0 where absent
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_key",
+        "attributes",
+        "ineligible",
+        "interface",
+        "metric",
+        "path_id",
+        "preference",
+        "source",
+    )
+
+    def __init__(
+        self,
+        source: Source,
+        attributes: AttributeSet,
+        path_id: int,
+        interface: str | None,
+        metric: int | None,
+    ) -> None:
+        self.source = source
+        self.attributes = attributes
+        self.path_id = path_id
+        self.interface = interface
+        self.metric = metric
+        self.preference = PREFERENCE[source.kind]
+        self.ineligible: str | None = None
+        self._key: bytes | None = None
+        if source.kind.bgp:
+            self.ineligible = why_ineligible(source, attributes)
+            if (attributes.local_pref or 0) > PRIORITY_SUM - source.router.normal_priority:
+                self.preference = OVERRIDE_PREFERENCE
+
+    @property
+    def local_pref(self) -> int:
+        """LOCAL_PREF, or 100."""
+        value = self.attributes.local_pref
+        return DEFAULT_LOCAL_PREF if value is None else value
+
+    @property
+    def med(self) -> int:
+        """MULTI_EXIT_DISC; a missing one is the lowest (RFC 4271 section 9.1.2.2 c)."""
+        return self.attributes.med or 0
+
+    @property
+    def router_id(self) -> bytes:
+        """ORIGINATOR_ID in place of the peer's BGP identifier (RFC 4456 section 9)."""
+        return self.attributes.originator_id or self.source.router_id
+
+    @property
+    def igp_metric(self) -> int:
+        """The cost to the next hop, or the kernel metric of a local route. 0 for every path of a peer: all
+        next hops are taken to be equally near."""
+        return self.metric or 0
+
+    @property
+    def key(self) -> bytes:
+        """Everything that best path compares, but MED: the smaller key wins."""
+        key = self._key
+        if key is None:
+            attributes = self.attributes
+            source = self.source
+            key = self._key = _KEY.pack(
+                0xFFFF - self.preference,
+                not source.kind.bgp,
+                0xFFFFFFFF - self.local_pref,
+                min(attributes.as_path_length, 0xFFFF),
+                attributes.origin,
+                source.kind is SourceKind.IBGP,
+                self.igp_metric,
+                self.router_id,
+                min(len(attributes.cluster_list), 0xFFFF),
+                source.address_key,
+                self.path_id,
+            )
+        return key
+
+    def __repr__(self) -> str:
+        return f"Path({self.source.name!r}, {self.attributes!r})"
+
+
+def why_ineligible(source: Source, attributes: AttributeSet) -> str | None:
+    """Why a path from a peer must not be used (RFC 4271 section 9.1.2, RFC 4456 section 8), or None."""
+    own_as = source.local_as
+    times = sum(segment.asns.count(own_as) for segment in attributes.as_path)
+    if times > source.allowed_local_as:
+        return f"AS_PATH holds our AS {own_as} ({times} times, allowed: {source.allowed_local_as})"
+    if attributes.next_hop[:16] in source.router.addresses:
+        return "NEXT_HOP is an address of ours"
+    if source.kind is SourceKind.IBGP:
+        return reflection_loop(attributes, source.router.router_id, source.router.cluster_id)
+    return None
+
+
+PathFilter = Callable[[bytes, Path], Path]
+"""Import policy: NLRI and the path as received in; the path as it is after policy out (the same one, one with
+other attributes, or an ineligible one)."""

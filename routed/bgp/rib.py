@@ -1,0 +1,225 @@
+"""Adj-RIB-In and Loc-RIB of one address family (RFC 4271 sections 3.2 and 9).
+
+There is no object for a route: a table maps NLRI bytes to a `Path`, which is shared by every route of a
+source with the same attributes, or, in Loc-RIB, to a tuple of paths, best first, where there is more than
+one. Nothing here is per peer on the way out; changed prefixes are gathered and handed to the listeners once
+a turn of the event loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+from routed.bgp.attributes import AttributeSet
+from routed.bgp.bestpath import multipath, rank
+from routed.bgp.nlri import Family
+from routed.bgp.path import Path, PathFilter, Router, Source
+
+Entry = Path | tuple[Path, ...]
+"""What Loc-RIB holds for a prefix: the only path, or several, best first."""
+
+ChangeListener = Callable[[Sequence[bytes]], None]
+"""Gets the prefixes whose Loc-RIB entry may have changed since the last call; each is there once."""
+
+
+class AdjRibIn:
+    """What one source said, as received: the ineligible too, with the reason in the path."""
+
+    __slots__ = ("policy", "routes", "source", "stale")
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.routes: dict[bytes, Path] = {}
+        self.policy: PathFilter | None = None
+        self.stale: set[bytes] = set()
+        """Prefixes not announced again since the session went down (RFC 4724 section 4.2)."""
+
+    def admitted(self, nlri: bytes) -> Path | None:
+        """The path for a prefix after import policy; None where the source has none."""
+        path = self.routes.get(nlri)
+        if path is None or self.policy is None:
+            return path
+        return self.policy(nlri, path)
+
+
+class LocRib:
+    """All paths of one family: an Adj-RIB-In a source, and the best paths among them."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.routes: dict[bytes, Entry] = {}
+        """Loc-RIB: prefixes that have an eligible path."""
+        self.sources: dict[Source, AdjRibIn] = {}
+        self._changed: dict[bytes, object] = {}  # used as a set in order of change
+        self._listeners: list[ChangeListener] = []
+
+    def subscribe(self, listener: ChangeListener) -> None:
+        """Have `listener` called by `flush`."""
+        self._listeners.append(listener)
+
+    @property
+    def changes_pending(self) -> int:
+        """The number of prefixes that `flush` would hand on."""
+        return len(self._changed)
+
+    def flush(self, limit: int | None = None) -> int:
+        """Hand the changed prefixes, at most `limit`, to the listeners. Returns how many are still
+        waiting."""
+        changed = self._changed
+        if not changed:
+            return 0
+        if limit is None or len(changed) <= limit:
+            self._changed = {}
+            some = list(changed)
+        else:
+            some = list(islice(changed, limit))
+            for nlri in some:
+                del changed[nlri]
+        for listener in self._listeners:
+            listener(some)
+        return len(self._changed)
+
+    def update(
+        self,
+        source: Source,
+        announced: Iterable[tuple[AttributeSet, Sequence[bytes]]] = (),
+        withdrawn: Sequence[bytes] = (),
+    ) -> None:
+        """Apply an UPDATE: the withdrawn prefixes first (RFC 4271 section 4.3)."""
+        if withdrawn:
+            self.withdraw(source, withdrawn)
+        for attributes, nlri in announced:
+            self.insert(source.path(attributes), nlri)
+
+    def insert(self, path: Path, nlri: Sequence[bytes]) -> None:
+        """Set the path of these prefixes from `path.source`, in place of any that it gave before."""
+        source = path.source
+        adj_rib_in = self.sources.get(source)
+        if adj_rib_in is None:
+            adj_rib_in = self.sources[source] = AdjRibIn(source)
+        if adj_rib_in.stale:
+            adj_rib_in.stale.difference_update(nlri)
+        received = adj_rib_in.routes
+        policy = adj_rib_in.policy
+        if (
+            policy is None
+            and path.ineligible is None
+            and received.keys().isdisjoint(nlri)
+            and self.routes.keys().isdisjoint(nlri)
+        ):
+            # A table transfer is nearly all prefixes that are new everywhere: no loop in Python over those.
+            # The loop below does the same for each.
+            same = dict.fromkeys(nlri, path)
+            received.update(same)
+            self.routes.update(same)
+            self._changed.update(same)
+            return
+        for one in nlri:
+            if received.get(one) is not path:
+                received[one] = path
+                self._place(source, one, path if policy is None else policy(one, path))
+
+    def withdraw(self, source: Source, nlri: Iterable[bytes]) -> None:
+        """Remove the source's path of these prefixes; those that it has none for are ignored."""
+        adj_rib_in = self.sources.get(source)
+        if adj_rib_in is None:
+            return
+        received = adj_rib_in.routes
+        for one in nlri:
+            if received.pop(one, None) is not None:
+                self._place(source, one, None)
+                adj_rib_in.stale.discard(one)
+
+    def drop(self, source: Source) -> None:
+        """Remove all that came from a source: its session is down, or it is no more."""
+        adj_rib_in = self.sources.pop(source, None)
+        if adj_rib_in is not None:
+            for nlri in adj_rib_in.routes:
+                self._place(source, nlri, None)
+
+    def mark_stale(self, source: Source) -> None:
+        """Keep a source's paths in use while its session restarts (RFC 4724 section 4.2)."""
+        adj_rib_in = self.sources.get(source)
+        if adj_rib_in is not None:
+            adj_rib_in.stale = set(adj_rib_in.routes)
+
+    def sweep_stale(self, source: Source) -> None:
+        """Remove what was not announced again since `mark_stale`: End-of-RIB came, or the time is over."""
+        adj_rib_in = self.sources.get(source)
+        if adj_rib_in is not None:
+            stale, adj_rib_in.stale = adj_rib_in.stale, set()
+            self.withdraw(source, stale)
+
+    def set_policy(self, source: Source, policy: PathFilter | None) -> None:
+        """Put another import policy in force and apply it to what the source sent before."""
+        adj_rib_in = self.sources.get(source)
+        if adj_rib_in is None:
+            adj_rib_in = self.sources[source] = AdjRibIn(source)
+        adj_rib_in.policy = policy
+        for nlri in adj_rib_in.routes:
+            self._place(source, nlri, adj_rib_in.admitted(nlri))
+
+    def set_router(self, source: Source, router: Router) -> None:
+        """Check all that a source sent again, after our own identity, addresses or priorities changed."""
+        if source.router == router:
+            return
+        source.set_router(router)
+        adj_rib_in = self.sources.get(source)
+        if adj_rib_in is None:
+            return
+        for nlri, path in adj_rib_in.routes.items():
+            adj_rib_in.routes[nlri] = source.same_path(path)
+            self._place(source, nlri, adj_rib_in.admitted(nlri))
+
+    def best(self, nlri: bytes) -> Path | None:
+        """The best path of a prefix."""
+        entry = self.routes.get(nlri)
+        return entry[0] if isinstance(entry, tuple) else entry
+
+    def multipath(self, nlri: bytes) -> tuple[Path, ...]:
+        """The paths of a prefix that share the load, best first; empty where there is none."""
+        entry = self.routes.get(nlri)
+        if entry is None:
+            return ()
+        return multipath(entry) if isinstance(entry, tuple) else (entry,)
+
+    def ranked(self, nlri: bytes) -> tuple[Path, ...]:
+        """All eligible paths of a prefix, best first."""
+        entry = self.routes.get(nlri)
+        if entry is None:
+            return ()
+        return entry if isinstance(entry, tuple) else (entry,)
+
+    def ineligible(self, nlri: bytes) -> Iterator[Path]:
+        """The paths of a prefix that are not considered; `Path.ineligible` says why."""
+        for adj_rib_in in self.sources.values():
+            path = adj_rib_in.admitted(nlri)
+            if path is not None and path.ineligible is not None:
+                yield path
+
+    def _place(self, source: Source, nlri: bytes, path: Path | None) -> None:
+        """Make `path` the only one of `source` in a prefix's Loc-RIB entry; None or an ineligible one:
+        none."""
+        if path is not None and path.ineligible is not None:
+            path = None
+        old = self.routes.get(nlri)
+        new: Entry | None
+        if old is None:
+            new = path
+        elif isinstance(old, tuple):
+            others = [one for one in old if one.source is not source]
+            if path is not None:
+                others.append(path)
+            new = others[0] if len(others) == 1 else rank(others)
+        elif old.source is source:
+            new = path
+        else:
+            new = old if path is None else rank((old, path))
+        if new is None:
+            if old is not None:
+                del self.routes[nlri]
+                self._changed[nlri] = None
+        elif new != old:
+            self.routes[nlri] = new
+            self._changed[nlri] = None
