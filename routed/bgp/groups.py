@@ -23,13 +23,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 from routed.bgp.attributes import AttributeSet
 from routed.bgp.export import Exporter, ExportTarget
-from routed.bgp.log import Buffer, Log, Segment
+from routed.bgp.log import SEGMENT_OCTETS, Buffer, Log, Segment
 from routed.bgp.path import Path, Source
 from routed.bgp.rib import LocRib
 from routed.bgp.update import (
@@ -39,16 +39,25 @@ from routed.bgp.update import (
     encode_withdrawals,
 )
 
-#: A member further behind than this, and than the whole table, leaves the log.
-LAG_OCTETS: Final = 4 * 1024 * 1024
-#: A snapshot serves those who join while the log since is shorter than this, or than the snapshot.
-SNAPSHOT_OCTETS: Final = 16 * 1024
-#: Prefixes that a member behind the log is sent at a time.
-CATCH_UP_PREFIXES: Final = 8192
 #: Buffers in one `collect`: half of what Linux takes in one sendmsg.
 MAX_BUFFERS: Final = 512
 #: An estimate of the octets that a route costs in the log.
 _OCTETS_A_ROUTE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes that trade memory for work."""
+
+    lag_octets: int = 4 * 1024 * 1024
+    """A member further behind than this, and than the whole table, leaves the log."""
+    snapshot_octets: int = 16 * 1024
+    """A snapshot serves those who join while the log since is shorter than this, or than the snapshot."""
+    catch_up_prefixes: int = 8192
+    """Prefixes that a member behind the log is sent at a time."""
+    segment_octets: int = SEGMENT_OCTETS
+    """Size of a segment of the log."""
+
 
 Advert = tuple[AttributeSet, Source]
 """What a group advertises for a prefix: the attributes as they leave, and the source of the path."""
@@ -84,7 +93,10 @@ class _Insert:
 
     offset: int
     data: bytes
-    nlri: Sequence[bytes] = field(default=())
+    nlri: Sequence[bytes] = ()
+    """The prefixes they are about; none for a marker."""
+    detour: Segment | None = None
+    """A snapshot to read next; it leads back to the same place of the log."""
 
 
 class Member:
@@ -97,10 +109,11 @@ class Member:
         "_boundary",
         "_cut",
         "_dirty",
-        "_end_of_rib_due",
         "_group",
         "_inserts",
         "_joined_at",
+        "_marks_after",
+        "_marks_before",
         "_out",
         "_segment",
         "source",
@@ -118,10 +131,16 @@ class Member:
         self._joined_at = 0
         self._inserts: deque[_Insert] = deque()
         self._dirty: dict[bytes, None] = {}
-        self._end_of_rib_due = False
+        self._marks_before: list[bytes] = []  # markers to send before and after what is in _dirty
+        self._marks_after: list[bytes] = []
         self._out: list[Buffer] = []  # collected, each from one message boundary to another
         self._cut = 0  # octets of _out[0] that are sent
         self._boundary = 0  # a message boundary in _out[0], at or before the first that is not sent
+
+    @property
+    def group(self) -> Group:
+        """The group it is in."""
+        return self._group
 
     @property
     def lagging(self) -> bool:
@@ -139,7 +158,7 @@ class Member:
     @property
     def has_output(self) -> bool:
         """Whether `collect` may give anything; it gives nothing where the rest of the log is its own."""
-        if self._out or self._dirty or self._end_of_rib_due or self._inserts:
+        if self._out or self._dirty or self._marks_after or self._inserts:
             return True
         segment = self._segment
         return segment is not None and (self._at < segment.length or segment.next is not None)
@@ -215,9 +234,13 @@ class Member:
                 budget -= stop - at
                 at = stop
             if inserts and inserts[0].offset == segment.start + at:
-                data = inserts.popleft().data
-                pieces.append(data)
-                budget -= len(data)
+                insert = inserts.popleft()
+                if insert.data:
+                    pieces.append(insert.data)
+                    budget -= len(insert.data)
+                if insert.detour is not None:
+                    segment = insert.detour
+                    at = 0
             elif at == segment.length and segment.next is not None:
                 segment = segment.next
                 at = 0
@@ -234,14 +257,15 @@ class Member:
         last of them."""
         group = self._group
         dirty = self._dirty
-        some = list(islice(dirty, CATCH_UP_PREFIXES))  # the oldest first, so that none waits for ever
+        # The oldest first, so that none waits for ever.
+        some = list(islice(dirty, group.limits.catch_up_prefixes))
         for nlri in some:
             del dirty[nlri]
-        messages: list[Buffer] = list(group.encode_state(some, self.source))
+        messages = self._marks_before + group.encode_state(some, self.source)
+        self._marks_before = []
         if not dirty:
-            if self._end_of_rib_due:
-                self._end_of_rib_due = False
-                messages.append(group.end_of_rib)
+            messages += self._marks_after
+            self._marks_after = []
             group.lagging.discard(self)
             self._begin(group.log.tail, group.log.tail.length)
         return [b"".join(messages)] if messages else []
@@ -251,14 +275,18 @@ class Member:
         self._at = at
         self._joined_at = self._group.log.end
 
-    def _insert(self, data: bytes, nlri: Sequence[bytes]) -> None:
-        if self._segment is None:
+    def _insert(self, data: bytes, nlri: Sequence[bytes] = ()) -> None:
+        """Send these messages when the log is read so far; `nlri` is empty for a marker."""
+        if self._segment is not None:
+            self._inserts.append(_Insert(self._group.log.end, data, nlri))
+        elif nlri:
             self._dirty.update(dict.fromkeys(nlri))
         else:
-            self._inserts.append(_Insert(self._group.log.end, data, nlri))
+            self._marks_after.append(data)
 
     def _leave_log(self) -> None:
-        """Remember the prefixes of what is not read yet, and hold the log no longer."""
+        """Hold the log no longer: remember the prefixes of what is not read yet, and the markers."""
+        group = self._group
         segment = self._segment
         at = self._at
         dirty = self._dirty
@@ -268,19 +296,24 @@ class Member:
             segment = segment.next
             at = 0
         for insert in self._inserts:
-            if insert.nlri:
+            if insert.detour is not None:
+                dirty.update(dict.fromkeys(group.adj_out))
+                if insert.data:
+                    self._marks_before.append(insert.data)
+            elif insert.nlri:
                 dirty.update(dict.fromkeys(insert.nlri))
             else:
-                self._end_of_rib_due = True
+                self._marks_after.append(insert.data)
         self._inserts.clear()
         self._segment = None
-        self._group.lagging.add(self)
+        group.lagging.add(self)
 
     def _close(self) -> None:
         self._segment = None
         self._inserts.clear()
         self._dirty.clear()
-        self._end_of_rib_due = False
+        self._marks_before = []
+        self._marks_after = []
         self._out = []
         self._cut = self._boundary = 0
 
@@ -288,14 +321,15 @@ class Member:
 class Group:
     """Peers that are told the same."""
 
-    def __init__(self, key: GroupKey, exporter: Exporter) -> None:
+    def __init__(self, key: GroupKey, exporter: Exporter, limits: Limits = Limits()) -> None:
         self.key = key
         self.exporter = exporter
+        self.limits = limits
         self.adj_out: dict[bytes, Advert] = {}
         """What is advertised now. A member is told all of it but the routes from itself."""
         self.members: dict[Source, Member] = {}
         self.lagging: set[Member] = set()
-        self.log = Log()
+        self.log = Log(limits.segment_octets)
         self.end_of_rib = encode_end_of_rib(key.target.family)
         self._base: _Base | None = None
         self._only: dict[Source, int] = {}
@@ -315,8 +349,52 @@ class Group:
         base.used = True
         member._begin(base.head, 0)
         if end_of_rib:
-            member._insert(self.end_of_rib, ())
+            member._insert(self.end_of_rib)
         return member
+
+    def adopt(self, member: Member) -> None:
+        """Take over a member of another group of the same family, whose peer's export rules have changed:
+        it is sent what differs, and its session goes on."""
+        old = member._group
+        source = member.source
+        if source in self.members:
+            raise ValueError(f"{source.name} is a member of the group already")
+        if member._segment is not None:
+            member._leave_log()
+        old.lagging.discard(member)
+        old.members.pop(source, None)
+        dirty = member._dirty
+        for nlri in old.adj_out.keys() | self.adj_out.keys():
+            if old.advertised(nlri, source) is not self.advertised(nlri, source):
+                dirty[nlri] = None
+        member._group = self
+        self.members[source] = member
+        self.lagging.add(member)
+
+    def refresh(self, member: Member, begin: bytes = b"", end: bytes = b"") -> None:
+        """Send the whole table again (RFC 2918), after what is in the log for the member already. `begin` and
+        `end` are messages to put before and after it (RFC 7313: BoRR and EoRR)."""
+        if member._segment is None:
+            member._dirty.update(dict.fromkeys(self.adj_out))
+            if begin:
+                member._marks_before.append(begin)
+        else:
+            base = self._base
+            if base is None or base.offset != self.log.end:
+                base = self._snapshot()
+            base.used = True
+            member._inserts.append(_Insert(self.log.end, begin, (), base.head))
+        if end:
+            member._insert(end)
+
+    def send_end_of_rib(self, member: Member) -> None:
+        """End-of-RIB after all that is in the log, for a member that joined without."""
+        member._insert(self.end_of_rib)
+
+    def advertised(self, nlri: bytes, reader: Source) -> AttributeSet | None:
+        """What a member is told of a prefix now; None: nothing."""
+        advert = self.adj_out.get(nlri)
+        return None if advert is None or advert[1] is reader else advert[0]
 
     def leave(self, member: Member) -> None:
         """Remove a member; nothing is sent to it any more. Removing it again does nothing."""
@@ -345,11 +423,11 @@ class Group:
         gone: list[bytes] = []
         adverts: dict[AttributeSet, list[bytes]] = {}
         for one in nlri:
-            advert = self.adj_out.get(one)
-            if advert is None or advert[1] is reader:
+            attributes = self.advertised(one, reader)
+            if attributes is None:
                 gone.append(one)
             else:
-                adverts.setdefault(advert[0], []).append(one)
+                adverts.setdefault(attributes, []).append(one)
         messages = self._withdrawals(gone) if gone else []
         for attributes, some in adverts.items():
             messages += self._announcements(attributes, some)
@@ -402,7 +480,7 @@ class Group:
             log.append(self._announcements(attributes, nlri), source, nlri)
             self._note_lagging(source, nlri)
         base = self._base
-        if base is not None and log.end - base.offset > max(base.octets, SNAPSHOT_OCTETS):
+        if base is not None and log.end - base.offset > max(base.octets, self.limits.snapshot_octets):
             self._drop_snapshot()
         if log.segments_begun != begun:
             self._check_lag()
@@ -416,7 +494,7 @@ class Group:
     def _check_lag(self) -> None:
         """Looked at with each new segment: a member may be late by one more than the limit."""
         end = self.log.end
-        limit = max(LAG_OCTETS, len(self.adj_out) * _OCTETS_A_ROUTE)
+        limit = max(self.limits.lag_octets, len(self.adj_out) * _OCTETS_A_ROUTE)
         for member in self.members.values():
             segment = member._segment
             if segment is not None and end - max(segment.start + member._at, member._joined_at) > limit:
@@ -434,7 +512,7 @@ class Group:
                 adverts[advert] = [nlri]
             else:
                 known.append(nlri)
-        snapshot = Log()
+        snapshot = Log(self.limits.segment_octets)
         head = snapshot.tail
         for (attributes, source), some in adverts.items():
             snapshot.append(self._announcements(attributes, some), source, some)
@@ -507,9 +585,15 @@ class _Turn:
 class ExportGroups:
     """All groups of one family, fed by its Loc-RIB."""
 
-    def __init__(self, rib: LocRib, make_exporter: Callable[[GroupKey], Exporter]) -> None:
-        """`make_exporter` makes a new group's exporter from its key."""
+    def __init__(
+        self,
+        rib: LocRib,
+        make_exporter: Callable[[GroupKey], Exporter],
+        limits: Limits = Limits(),
+    ) -> None:
+        """`make_exporter` makes a group's exporter from its key, with the policy that is in force."""
         self.rib = rib
+        self.limits = limits
         self.groups: dict[GroupKey, Group] = {}
         self._make_exporter = make_exporter
         rib.subscribe(self._on_changes)
@@ -523,18 +607,48 @@ class ExportGroups:
         end_of_rib: bool = True,
     ) -> Member:
         """Make the peer that is `source` a member of the group of `key`; see `Group.join`."""
-        group = self.groups.get(key)
-        if group is None:
-            group = self.groups[key] = Group(key, self._make_exporter(key))
-            group.apply(self._by_path(self.rib.routes))
-        return group.join(source, wake, end_of_rib=end_of_rib)
+        return self._group(key).join(source, wake, end_of_rib=end_of_rib)
 
     def leave(self, member: Member) -> None:
         """Remove a member, and its group with the last one."""
-        group = member._group
+        group = member.group
         group.leave(member)
+        self._discard_if_empty(group)
+
+    def move(self, member: Member, key: GroupKey) -> None:
+        """Put a member into the group of another key, after its peer's export rules or our own identity
+        changed. It is sent what differs; its session goes on. `wake` is called where there is anything."""
+        old = member.group
+        if old.key != key:
+            self._group(key).adopt(member)
+            self._discard_if_empty(old)
+            if member.wake is not None:
+                member.wake()
+
+    def reevaluate(self, nlri: Iterable[bytes] | None = None) -> None:
+        """Make all exporters anew, and apply them: to these prefixes, or else to all. For a changed
+        policy."""
+        for group in list(self.groups.values()):
+            group.exporter = self._make_exporter(group.key)
+            some = dict.fromkeys(self.rib.routes) | dict.fromkeys(group.adj_out) if nlri is None else nlri
+            self._apply(group, self._by_path(some))
+
+    def _group(self, key: GroupKey) -> Group:
+        group = self.groups.get(key)
+        if group is None:
+            group = self.groups[key] = Group(key, self._make_exporter(key), self.limits)
+            group.apply(self._by_path(self.rib.routes))
+        return group
+
+    def _discard_if_empty(self, group: Group) -> None:
         if not group.members and self.groups.get(group.key) is group:
             del self.groups[group.key]
+
+    def _apply(self, group: Group, changes: Changes) -> None:
+        if group.apply(changes):
+            for member in list(group.members.values()):
+                if member.wake is not None:
+                    member.wake()
 
     def release_snapshots(self) -> None:
         """Let go of what was kept for joining peers. To be called every few seconds."""
@@ -558,7 +672,4 @@ class ExportGroups:
     def _on_changes(self, nlri: Sequence[bytes]) -> None:
         changes = self._by_path(nlri)
         for group in list(self.groups.values()):
-            if group.apply(changes):
-                for member in list(group.members.values()):
-                    if member.wake is not None:
-                        member.wake()
+            self._apply(group, changes)

@@ -31,7 +31,7 @@ class Segment:
 
     __slots__ = ("_buffer", "entries", "length", "next", "own", "start", "view")
 
-    def __init__(self, start: int, octets: int = SEGMENT_OCTETS) -> None:
+    def __init__(self, start: int, octets: int) -> None:
         self.start = start
         self.length = 0
         self.own: dict[Source, list[int]] = {}
@@ -91,10 +91,11 @@ class Segment:
 class Log:
     """Where a group writes: the last segment of the chain. The rest is held by those who read it."""
 
-    __slots__ = ("segments_begun", "tail")
+    __slots__ = ("segment_octets", "segments_begun", "tail")
 
-    def __init__(self, start: int = 0) -> None:
-        self.tail = Segment(start)
+    def __init__(self, segment_octets: int = SEGMENT_OCTETS) -> None:
+        self.segment_octets = segment_octets
+        self.tail = Segment(0, segment_octets)
         self.segments_begun = 0
         """Counts up with each segment that is begun, for work that is to be done now and then."""
 
@@ -111,12 +112,12 @@ class Log:
             return
         for message in messages:
             if not self.tail.room(len(message)):
-                self.begin_segment(max(SEGMENT_OCTETS, len(message)))
+                self.begin_segment(len(message))
             self.tail.write(message, source, nlri)
 
-    def begin_segment(self, octets: int = SEGMENT_OCTETS) -> None:
-        """Write what follows to a new segment."""
-        segment = Segment(self.end, octets)
+    def begin_segment(self, room: int = 0) -> None:
+        """Write what follows to a new segment, which has room for so many octets or for more."""
+        segment = Segment(self.end, max(self.segment_octets, room))
         self.tail.next = segment
         self.tail = segment
         self.segments_begun += 1
