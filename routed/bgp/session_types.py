@@ -1,0 +1,181 @@
+"""What goes into a `Session` and what comes out of it: configuration, actions, and what was negotiated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from routed.bgp.capabilities import SAFI_UNICAST, Capabilities
+from routed.bgp.errors import Notification
+from routed.bgp.message import MessageType
+from routed.bgp.nlri import Family
+from routed.bgp.update import Update
+
+ConnectionId = int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionConfig:
+    """One peering. Times are in seconds.
+
+    remote_as          None accepts any AS; iBGP or eBGP then follows from what the peer's OPEN says
+    families           what is offered; what both ends offer is carried
+    passive            never dial
+    hold_time          offered; 0 for none, else 3 to 65535
+    keepalive_time     wanted; never more than a third of the negotiated hold time, which is the default
+    connect_delay      the first dial comes within this time; the wait doubles with each failure ...
+    connect_retry_time ... up to this
+    idle_hold_min, _max how long to stay idle after an error: doubles with each error from one to the other
+    open_time          how long to wait for an OPEN (RFC 4271 section 8.2.2: a large hold time)
+
+    What OPEN says cannot change under a session: a new value of a field in `OPEN_FIELDS` resets it. Every
+    other field takes effect in place.
+    """
+
+    name: str
+    local_as: int
+    remote_as: int | None
+    local_router_id: bytes
+    families: frozenset[Family]
+    passive: bool = False
+    hold_time: int = 90
+    keepalive_time: int | None = None
+    connect_delay: float = 1.0
+    connect_retry_time: float = 5.0
+    idle_hold_min: float = 5.0
+    idle_hold_max: float = 30.0
+    open_time: float = 240.0
+    four_octet_as: bool = True
+    route_refresh: bool = True
+    extended_message: bool = False
+
+    def __post_init__(self) -> None:
+        if self.hold_time not in range(3, 65536) and self.hold_time != 0:
+            raise ValueError(f"{self.name}: the hold time must be 0 or 3 to 65535 s, not {self.hold_time}")
+        if not self.families:
+            raise ValueError(f"{self.name}: a session needs a family")
+        if len(self.local_router_id) != 4 or not any(self.local_router_id):
+            raise ValueError(f"{self.name}: the router ID must be 4 octets and not 0.0.0.0")
+        for asn in (self.local_as, self.remote_as):
+            if asn is not None and not 0 < asn < 1 << 32:
+                raise ValueError(f"{self.name}: an AS number is 1 to 4294967295, not {asn}")
+        if self.local_as > 65535 and not self.four_octet_as:
+            raise ValueError(f"{self.name}: AS {self.local_as} needs the 4-octet AS capability")
+
+    def capabilities(self) -> Capabilities:
+        """What our OPEN offers."""
+        return Capabilities(
+            multiprotocol=tuple((int(family), SAFI_UNICAST) for family in sorted(self.families)),
+            route_refresh=self.route_refresh,
+            four_octet_as=self.local_as if self.four_octet_as else None,
+            extended_message=self.extended_message,
+        )
+
+    def keepalive_interval(self, hold_time: int) -> float:
+        """Seconds between KEEPALIVEs under a negotiated hold time: a third of it, less where so configured,
+        none where it is 0 (RFC 4271 section 4.4)."""
+        third = hold_time / 3
+        return third if self.keepalive_time is None else min(third, self.keepalive_time)
+
+
+OPEN_FIELDS: Final = (
+    "local_as",
+    "remote_as",
+    "local_router_id",
+    "families",
+    "hold_time",
+    "four_octet_as",
+    "route_refresh",
+    "extended_message",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Negotiated:
+    """What both ends agreed on. `hold_time` and `keepalive` are in seconds, 0 for none."""
+
+    hold_time: int
+    keepalive: float
+    families: frozenset[Family]
+    four_octet_as: bool
+    local_as: int
+    remote_as: int
+    remote_router_id: bytes
+    route_refresh: bool
+    capabilities: Capabilities
+    max_message_size: int
+
+    @property
+    def ibgp(self) -> bool:
+        """True where the peer is in our AS."""
+        return self.local_as == self.remote_as
+
+
+@dataclass(slots=True)
+class Counters:
+    """Messages by type. UPDATEs that the owner sends are counted where it reports them (`Session.sent`)."""
+
+    received: dict[MessageType, int] = field(default_factory=lambda: dict.fromkeys(MessageType, 0))
+    sent: dict[MessageType, int] = field(default_factory=lambda: dict.fromkeys(MessageType, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Connect to the peer; report `connected` or `connect_failed`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Send a whole message on a connection."""
+
+    conn: ConnectionId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close a connection after what was given to it to send. It is not reported as lost."""
+
+    conn: ConnectionId
+
+
+@dataclass(frozen=True, slots=True)
+class Established:
+    """The session is up on this connection."""
+
+    conn: ConnectionId
+    negotiated: Negotiated
+
+
+@dataclass(frozen=True, slots=True)
+class Updates:
+    """The UPDATEs of one read, in order."""
+
+    conn: ConnectionId
+    updates: list[Update]
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshRequested:
+    """The peer sent a ROUTE-REFRESH; `subtype` is a `message.RefreshSubtype` (0: it asks for our routes)."""
+
+    family: Family
+    subtype: int
+
+
+@dataclass(frozen=True, slots=True)
+class Down:
+    """A session, or an attempt at one, has ended. `was_established`: routes were exchanged and are void now.
+
+    `sent` and `received` hold the NOTIFICATION that ended it, where there was one; `cause` is an exception of
+    ours that should not have been possible; `text` is one line for people, safe to print."""
+
+    conn: ConnectionId
+    was_established: bool
+    text: str
+    sent: Notification | None = None
+    received: Notification | None = None
+    cause: Exception | None = None
+
+
+Action = Dial | Send | Close | Established | Updates | RefreshRequested | Down
