@@ -3,7 +3,8 @@
 Run: python -m benchmarks.groups [--members N] [--routes K] [--batch B]
 
 Every member announces K routes of its own; B members' UPDATEs are taken in between two turns of the loop. A
-delivery is one route at one member that did not announce it. The octets are those that sendmsg would be given.
+delivery is one route at one member that did not announce it. The octets are those that sendmsg would be
+given.
 """
 
 from __future__ import annotations
@@ -66,9 +67,8 @@ def timed(what: str, work: Callable[[], int], deliveries: int) -> None:
     started = time.process_time()
     octets = work()
     took = time.process_time() - started
-    print(
-        f"{what:44} {took * 1000:9.1f} ms {octets / 1e6:9.1f} MB {deliveries / took / 1e6:9.1f} M deliveries/s"
-    )
+    rate = deliveries / took / 1e6
+    print(f"{what:40} {took * 1000:9.1f} ms {octets / 1e6:9.1f} MB {rate:9.1f} M deliveries/s")
 
 
 def main() -> None:

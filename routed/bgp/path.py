@@ -132,13 +132,12 @@ class Source:
             found = self._paths[key] = Path(self, attributes, path_id, interface, metric)
         return found
 
-    def set_router(self, router: Router) -> None:
-        """Check the paths that are made from now on against another `Router`."""
-        self.router = router
+    def forget_paths(self) -> None:
+        """Make paths anew from now on, after something in the source changed."""
         self._paths.clear()
 
     def same_path(self, path: Path) -> Path:
-        """The path with the values of `path`, checked anew where `set_router` was called since."""
+        """The path with the values of `path`, checked anew where `forget_paths` was called since."""
         return self.path(path.attributes, path_id=path.path_id, interface=path.interface, metric=path.metric)
 
     def describe(self) -> str:

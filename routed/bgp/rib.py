@@ -164,13 +164,21 @@ class LocRib:
         """Check all that a source sent again, after our own identity, addresses or priorities changed."""
         if source.router == router:
             return
-        source.set_router(router)
+        source.router = router
+        self.recheck(source)
+
+    def recheck(self, source: Source) -> None:
+        """Judge all that a source sent again, after anything in the source changed: its paths may be eligible
+        or not now, and listeners look at each of its prefixes."""
+        source.forget_paths()
         adj_rib_in = self.sources.get(source)
         if adj_rib_in is None:
             return
-        for nlri, path in adj_rib_in.routes.items():
-            adj_rib_in.routes[nlri] = source.same_path(path)
+        routes = adj_rib_in.routes
+        for nlri, path in routes.items():
+            routes[nlri] = source.same_path(path)
             self._place(source, nlri, adj_rib_in.admitted(nlri))
+        self._changed.update(routes)
 
     def best(self, nlri: bytes) -> Path | None:
         """The best path of a prefix."""
