@@ -314,13 +314,14 @@ class ExportGroups:
 
     def move(self, member: Member, key: GroupKey) -> Member:
         """Put a member into the group of another key, after its peer's export rules or our own identity
-        changed. It is sent what differs; its session goes on. `wake` is called where there is anything."""
+        changed. It is sent what differs; its session goes on. Returns the same member."""
         old = member.group
         if old.key != key:
             self._group(key).adopt(member)
             self._discard_if_empty(old)
             if member.wake is not None:
                 member.wake()
+        return member
 
     def refresh(self, nlri: Iterable[bytes] | None = None) -> None:
         """Make all exporters anew, and apply them: to these prefixes, or else to all. For a changed
