@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 
 from routed.bgp.nlri import Family, Network
-from routed.resources import Key, Problem
+from routed.intent.filters import CompiledFilter
+from routed.resources import Key, Problem, SecretValue
 
 Address = IPv4Address | IPv6Address
 Interface = IPv4Interface | IPv6Interface
@@ -74,8 +75,11 @@ class SessionIntent:
     reachable_by: Address | None = None
     filters: tuple[str, ...] = ()
     """BGPFilter names, in order; their rules are in `NodeIntent.filters`."""
-    password: object | None = field(default=None, repr=False)
+    password: SecretValue | None = field(default=None, repr=False)
     """TCP-MD5 secret (a type that never prints), or None."""
+    explicit: frozenset[str] = frozenset()
+    """Which of `port`, `local_as` and `restart_time` a record sets, rather than leave to its default: a BIRD
+    configuration says these, and the name of a peering says the port."""
 
     @property
     def ibgp(self) -> bool:
@@ -160,6 +164,8 @@ class KernelRule:
     network: Network
     action: KernelAction
     reason: str
+    service: bool = False
+    """True for a service range, False for a pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +190,8 @@ class FamilyIntent:
     """The node's own BGP address with its subnet; None: the node has no sessions of this family."""
     export_policy: ExportPolicy = ExportPolicy()
     kernel_policy: KernelPolicy = KernelPolicy()
+    local_workload_address: Address | None = None
+    """`localWorkloadPeeringIPV4/V6`: the address of ours that local workloads peer with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +211,42 @@ class NodeIntent:
     sessions: Mapping[str, SessionIntent] = field(default_factory=dict)
     """By session name."""
     originated: Mapping[Network, OriginatedRoute] = field(default_factory=dict)
+    filters: Mapping[str, CompiledFilter] = field(default_factory=dict)
+    """By BGPFilter name; a session may name one that is not there (yet), and goes without it."""
+    ignored_interfaces: tuple[str, ...] = ()
+    """Shell patterns of interfaces whose connected routes are not known (`ignoredInterfaces`)."""
+    explicit: frozenset[str] = frozenset()
+    """Holds `listen_port` where a record sets it."""
     log_severity: str = "Info"
     problems: tuple[Problem, ...] = ()
-    """Findings that span records: conflicting affinities, references to nothing (pending), a peer without a family in common."""
+    """Findings that span records: conflicting affinities, references to nothing (pending), a peer without a
+    family in common."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntentDelta:
+    """What a change of records changed in a NodeIntent: new values, None for what is gone."""
+
+    sessions_changed: Mapping[str, SessionIntent | None] = field(default_factory=dict)
+    originated_changed: Mapping[Network, OriginatedRoute | None] = field(default_factory=dict)
+    filters_changed: Mapping[str, CompiledFilter | None] = field(default_factory=dict)
+    families_changed: frozenset[Family] = frozenset()
+    """Families whose FamilyIntent differs: node address, export or kernel policy."""
+    node_changed: bool = False
+    """Router ID, AS, listen port, cluster ID, bind addresses, ignored interfaces or log severity differ."""
+    problems: tuple[Problem, ...] = ()
+    """Problems that are new."""
+    problems_solved: tuple[Problem, ...] = ()
+    """Problems that are gone."""
+
+    def __bool__(self) -> bool:
+        """True where anything changed."""
+        return bool(
+            self.sessions_changed
+            or self.originated_changed
+            or self.filters_changed
+            or self.families_changed
+            or self.node_changed
+            or self.problems
+            or self.problems_solved
+        )
