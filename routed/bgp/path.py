@@ -32,6 +32,8 @@ class SourceKind(enum.Enum):
     """Originated here: blocks, services, gateways."""
     KERNEL = "kernel"
     """Learned from the kernel's table: workload routes."""
+    ALLOCATED = "allocated"
+    """A borrowed address by its IPAM block alone: any route that somebody holds is better."""
 
     @property
     def bgp(self) -> bool:
@@ -45,6 +47,7 @@ PREFERENCE: Final = {
     SourceKind.IBGP: 100,
     SourceKind.STATIC: 200,
     SourceKind.KERNEL: 10,
+    SourceKind.ALLOCATED: 5,
 }
 #: What Calico's import filter gives a path whose LOCAL_PREF is better than normal.
 OVERRIDE_PREFERENCE: Final = 200

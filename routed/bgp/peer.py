@@ -50,11 +50,17 @@ class PeerOwner(Protocol):
 class Peer:
     """One configured (or accepted) peering and its connections."""
 
-    def __init__(self, config: PeerConfig, speaker: SpeakerConfig, owner: PeerOwner) -> None:
+    def __init__(
+        self, config: PeerConfig, speaker: SpeakerConfig, owner: PeerOwner, *, restarting: bool
+    ) -> None:
         self.config = config
         self.connection: Connection | None = None
         """The Established one."""
-        self.session = Session(session_config(config, speaker), owner.random)
+        self.last_negotiated: Negotiated | None = None
+        """What was agreed when the session was up last."""
+        self.findings = 0
+        """Errors in UPDATEs that were handled without a reset (RFC 7606)."""
+        self.session = Session(session_config(config, speaker, restarting=restarting), owner.random)
         self._owner = owner
         self._connections: dict[ConnectionId, Connection] = {}
         self._ids: dict[Connection, ConnectionId] = {}
@@ -72,6 +78,11 @@ class Peer:
     def established(self) -> bool:
         """True while the session is up."""
         return self.connection is not None
+
+    @property
+    def has_connections(self) -> bool:
+        """True while there is any connection, Established or not."""
+        return bool(self._connections)
 
     def start(self) -> None:
         """Begin to dial and to take connections."""
@@ -93,10 +104,10 @@ class Peer:
         self._connections.clear()
         self._ids.clear()
 
-    def reconfigure(self, config: PeerConfig, speaker: SpeakerConfig) -> None:
+    def reconfigure(self, config: PeerConfig, speaker: SpeakerConfig, *, restarting: bool) -> None:
         """Take another configuration; the session is only reset where the OPEN would be another one."""
         self.config = config
-        self.session.reconfigure(session_config(config, speaker), self._now())
+        self.session.reconfigure(session_config(config, speaker, restarting=restarting), self._now())
         self._act()
 
     def accept(self, sock: socket.socket) -> bool:
@@ -159,18 +170,19 @@ class Peer:
     def _carry_out(self, action: sans_io.Action) -> None:
         match action:
             case sans_io.Send():
-                if connection := self._connections.get(action.connection):
+                if connection := self._connections.get(action.conn):
                     connection.send(action.data)
             case sans_io.Updates():
                 self._owner.on_updates(self, action.updates)
             case sans_io.Dial():
                 self._start_dial()
             case sans_io.Close():
-                if connection := self._connections.pop(action.connection, None):
+                if connection := self._connections.pop(action.conn, None):
                     self._ids.pop(connection, None)
                     connection.close()
             case sans_io.Established():
-                self.connection = self._connections[action.connection]
+                self.connection = self._connections[action.conn]
+                self.last_negotiated = action.negotiated
                 self._owner.on_established(self, action.negotiated)
             case sans_io.RefreshRequested():
                 self._owner.on_refresh(self, action.family)
@@ -221,8 +233,8 @@ class Peer:
             self._arm()
 
 
-def session_config(peer: PeerConfig, speaker: SpeakerConfig) -> sans_io.SessionConfig:
-    """What of a peer's configuration the session needs."""
+def session_config(peer: PeerConfig, speaker: SpeakerConfig, *, restarting: bool) -> sans_io.SessionConfig:
+    """What of a peer's configuration the session needs. `restarting`: the Restart State bit (RFC 4724 section 3)."""
     return sans_io.SessionConfig(
         name=peer.name,
         local_as=peer.local_as,
@@ -232,4 +244,6 @@ def session_config(peer: PeerConfig, speaker: SpeakerConfig) -> sans_io.SessionC
         passive=peer.passive,
         hold_time=peer.hold_time,
         keepalive_time=peer.keepalive_time,
+        restart_time=peer.restart_time,
+        restarting=restarting,
     )

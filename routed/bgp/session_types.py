@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from routed.bgp.capabilities import SAFI_UNICAST, Capabilities
+from routed.bgp.capabilities import SAFI_UNICAST, Capabilities, GracefulRestart
 from routed.bgp.errors import Notification
 from routed.bgp.message import MessageType
 from routed.bgp.nlri import Family
@@ -27,6 +27,8 @@ class SessionConfig:
     connect_retry_time ... up to this
     idle_hold_min, _max how long to stay idle after an error: doubles with each error from one to the other
     open_time          how long to wait for an OPEN (RFC 4271 section 8.2.2: a large hold time)
+    restart_time       for how long the peer should keep our routes when we restart; 0: no graceful restart
+    restarting         we have just started, and may have had a session before (RFC 4724 section 3, Restart State)
 
     What OPEN says cannot change under a session: a new value of a field in `OPEN_FIELDS` resets it. Every
     other field takes effect in place.
@@ -48,6 +50,8 @@ class SessionConfig:
     four_octet_as: bool = True
     route_refresh: bool = True
     extended_message: bool = False
+    restart_time: int = 0
+    restarting: bool = False
 
     def __post_init__(self) -> None:
         if self.hold_time not in range(3, 65536) and self.hold_time != 0:
@@ -69,7 +73,14 @@ class SessionConfig:
             route_refresh=self.route_refresh,
             four_octet_as=self.local_as if self.four_octet_as else None,
             extended_message=self.extended_message,
+            graceful_restart=self._graceful_restart() if self.restart_time else None,
         )
+
+    def _graceful_restart(self) -> GracefulRestart:
+        # The Forwarding State bit is always set: kernel routes outlive this process, and a reflector forwards
+        # nothing that a restart could have harmed.
+        families = tuple((int(family), SAFI_UNICAST, True) for family in sorted(self.families))
+        return GracefulRestart(min(self.restart_time, 4095), families, restarted=self.restarting)
 
     def keepalive_interval(self, hold_time: int) -> float:
         """Seconds between KEEPALIVEs under a negotiated hold time: a third of it, less where so configured,
