@@ -1,0 +1,207 @@
+"""What is wanted and what is believed to be installed, one family: pure bookkeeping, no netlink.
+
+A prefix has at most one wish. The kernel may have several routes of ours for it,
+one a metric: while a changed metric is under way (the new route goes in before the old
+goes out), or after a crash in between. `installed` is the one that counts, `surplus` the metrics of the
+others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from routed.bgp.nlri import Family
+from routed.bgp.route import FibRoute
+from routed.kernel.base import FibError
+from routed.kernel.decode import KernelRoute
+from routed.kernel.encode import CREATE, REPLACE, kernel_metric
+
+
+class Install(NamedTuple):
+    """A route to put in; `flags` is encode.CREATE or encode.REPLACE."""
+
+    nlri: bytes
+    route: FibRoute
+    flags: bytes
+
+
+class Removal(NamedTuple):
+    """Our route of one metric to take out; the metric is as the kernel shows it."""
+
+    nlri: bytes
+    metric: int
+
+
+def same_route(family: Family, wish: FibRoute, found: FibRoute) -> bool:
+    """True where `found`, read from the kernel, carries out `wish`: next hops in any order, and an interface
+    only where one is wished (the kernel always names the one it chose)."""
+    if kernel_metric(family, wish.metric) != found.metric:
+        return False
+    left = list(found.next_hops)
+    for hop in dict.fromkeys(wish.next_hops):
+        for candidate in left:
+            if (
+                candidate.gateway == hop.gateway
+                and candidate.onlink == hop.onlink
+                and hop.interface in (None, candidate.interface)
+            ):
+                left.remove(candidate)
+                break
+        else:
+            return False
+    return not left
+
+
+class FibState:
+    """Wishes and beliefs of one family."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.wanted: dict[bytes, FibRoute] = {}
+        self.installed: dict[bytes, FibRoute] = {}
+        self.surplus: dict[bytes, set[int]] = {}
+        self.as_found: set[bytes] = set()
+        """Of `installed`: as read from the kernel and never installed by this process."""
+        self.suspect: set[bytes] = set()
+        """What the kernel has there is not known: somebody else touched it."""
+        self.pending: dict[bytes, None] = {}
+        """Prefixes to look at in the next flush, in order (a dict is an ordered set)."""
+        self.failed: dict[bytes, FibError] = {}
+
+    def plan(self, pending: Iterable[bytes]) -> tuple[list[Install], list[Removal]]:
+        """What to send for these prefixes. Wishes that are carried out already are settled here."""
+        installs: list[Install] = []
+        removals: list[Removal] = []
+        wanted, installed = self.wanted, self.installed
+        for nlri in pending:
+            wish = wanted.get(nlri)
+            if wish is None:
+                self.failed.pop(nlri, None)
+                self.suspect.discard(nlri)
+                if nlri in installed:
+                    removals.append(Removal(nlri, self.metric_of(installed[nlri])))
+                removals.extend(self.surplus_removals(nlri))
+            elif nlri not in installed and not self.surplus and not self.suspect:
+                installs.append(Install(nlri, wish, CREATE))  # the common case, first
+            elif self._is_installed(nlri, wish):
+                installed[nlri] = wish
+                self.as_found.discard(nlri)
+                self.failed.pop(nlri, None)
+                removals.extend(self.surplus_removals(nlri))
+            else:
+                installs.append(Install(nlri, wish, REPLACE if self._is_ours(nlri, wish) else CREATE))
+        return installs, removals
+
+    def surplus_removals(self, nlri: bytes) -> list[Removal]:
+        """Removals of what else of ours is at a prefix."""
+        return [Removal(nlri, metric) for metric in self.surplus.get(nlri, ())]
+
+    def note_installed(self, nlri: bytes, route: FibRoute) -> None:
+        """The kernel took `route`. What was there with another metric is still there: surplus from now on."""
+        old = self.installed.get(nlri)
+        self.installed[nlri] = route
+        if old is not None:
+            self.as_found.discard(nlri)
+            if self.metric_of(old) != self.metric_of(route):
+                self._add_surplus(nlri, self.metric_of(old))
+        if self.surplus:
+            self._drop_surplus(nlri, self.metric_of(route))
+        if self.suspect:
+            self.suspect.discard(nlri)
+        if self.failed:
+            self.failed.pop(nlri, None)
+
+    def note_removed(self, removal: Removal) -> None:
+        """The kernel has no route of ours with that metric any more."""
+        nlri, metric = removal
+        self._drop_surplus(nlri, metric)
+        held = self.installed.get(nlri)
+        if held is not None and self.metric_of(held) == metric:
+            self.forget(nlri)
+
+    def forget(self, nlri: bytes) -> None:
+        """The route that was believed to be installed is not there."""
+        self.installed.pop(nlri, None)
+        self.as_found.discard(nlri)
+
+    def learn(self, nlri: bytes, routes: Iterable[KernelRoute], names: Mapping[int, str]) -> None:
+        """Believe just this of a prefix: our routes there, as the kernel has them. `names` are those of
+        interfaces."""
+        self.suspect.discard(nlri)
+        self.surplus.pop(nlri, None)
+        self.forget(nlri)
+        for route in routes:
+            self.add_found(route, names)
+
+    def add_found(self, route: KernelRoute, names: Mapping[int, str]) -> None:
+        """Believe that the kernel has this route of ours too. Of several for one prefix the one with the
+        wished metric counts as installed, else the one with the best."""
+        if route.tos:
+            return  # we make none with a TOS, and cannot remove one by its metric
+        nlri = route.nlri
+        found = route.fib_route(names)
+        held = self.installed.get(nlri)
+        if found is None:  # not one that we would install: in the way, if it has the metric that is wished
+            self._add_surplus(nlri, route.metric)
+        elif held is None or self._rank(nlri, found.metric) < self._rank(nlri, self.metric_of(held)):
+            if held is not None:
+                self._add_surplus(nlri, self.metric_of(held))
+            self.installed[nlri] = found
+            self.as_found.add(nlri)
+        else:
+            self._add_surplus(nlri, found.metric)
+
+    def take_beliefs(self, fresh: FibState) -> None:
+        """Believe what `fresh` found in the kernel, and nothing else."""
+        self.installed, self.as_found, self.surplus = fresh.installed, fresh.as_found, fresh.surplus
+
+    def differs(self, nlri: bytes) -> bool:
+        """True where what is wished at a prefix is not what is installed there."""
+        wish = self.wanted.get(nlri)
+        return wish is not None and (nlri in self.surplus or not self._is_installed(nlri, wish))
+
+    def stale(self) -> list[bytes]:
+        """Prefixes with a route of ours that nobody wishes, and whose removal was not asked for either."""
+        wanted, pending = self.wanted, self.pending
+        found = [nlri for nlri in self.installed if nlri not in wanted and nlri not in pending]
+        return found + [
+            nlri
+            for nlri in self.surplus
+            if nlri not in wanted and nlri not in pending and nlri not in self.installed
+        ]
+
+    def metric_of(self, route: FibRoute) -> int:
+        """The metric the kernel shows for a wish."""
+        return kernel_metric(self.family, route.metric)
+
+    def _is_installed(self, nlri: bytes, wish: FibRoute) -> bool:
+        held = self.installed.get(nlri)
+        if held is None or nlri in self.suspect:
+            return False
+        if nlri in self.as_found:
+            return same_route(self.family, wish, held)
+        return held is wish or held == wish
+
+    def _is_ours(self, nlri: bytes, wish: FibRoute) -> bool:
+        """True where a route of ours is known to be at the wish's prefix and metric, so that replacing it
+        hits no other."""
+        if nlri in self.suspect:
+            return False
+        metric = self.metric_of(wish)
+        held = self.installed.get(nlri)
+        return (held is not None and self.metric_of(held) == metric) or metric in self.surplus.get(nlri, ())
+
+    def _rank(self, nlri: bytes, metric: int) -> tuple[bool, int]:
+        wish = self.wanted.get(nlri)
+        return wish is None or self.metric_of(wish) != metric, metric
+
+    def _add_surplus(self, nlri: bytes, metric: int) -> None:
+        self.surplus.setdefault(nlri, set()).add(metric)
+
+    def _drop_surplus(self, nlri: bytes, metric: int) -> None:
+        others = self.surplus.get(nlri)
+        if others is not None:
+            others.discard(metric)
+            if not others:
+                del self.surplus[nlri]
