@@ -66,6 +66,10 @@ class Config:
     hold_time: int = 90
     kernel: bool = False
     """Install learned routes into the machine's kernel (BIRD and FRR)."""
+    port: int = 179
+    """Where BIRD 2 listens, on each neighbour's local address."""
+    multihop: bool = False
+    """Neighbours need not be on a link of the machine (BIRD)."""
 
     def announced(self, version: int) -> list[str]:
         """The originated prefixes of one IP version."""
@@ -146,7 +150,8 @@ class Daemon(abc.ABC):
         wait_for(established, f"{self.machine.name}: {self.program} sessions Established", timeout)
 
     def wait_routes(self, have: Iterable[str] = (), lack: Iterable[str] = (), timeout: float = 30.0) -> None:
-        """Waits until it has a path to each prefix of `have` and none to those of `lack`, of either family."""
+        """Waits until it has a path to each prefix of `have` and none to those of `lack`, of either
+        family."""
         have, lack = set(have), set(lack)
 
         def complete() -> bool:
@@ -201,6 +206,8 @@ def parse_bird_routes(text: str) -> Table:
             prefix = route["prefix"] or prefix
             found.append((prefix, route["protocol"], {}))
     for prefix, protocol, attributes in found:
+        if protocol == "connected":
+            continue
         next_hop = attributes.get("next_hop", "").split()
         table.setdefault(prefix, []).append(
             BgpPath(
@@ -281,13 +288,21 @@ class _Bird(Daemon):
                     states[names[words[0]]] = words[-1]
         return states
 
+    def _head(self, channels: str) -> str:
+        # Next hops of iBGP routes resolve through the connected routes.
+        parts = ["log stderr all;", f"router id {self.config.router_id};", "protocol device { scan time 5; }"]
+        parts.append(f"protocol direct connected {{ {channels} }}")
+        return "\n".join(parts) + "\n"
+
     def _bgp(self, neighbor: Neighbor, channels: str) -> str:
         options = [
-            f"local {self.machine.address(neighbor.version)} as {self.config.asn};",
+            f"local {self.machine.address(neighbor.version)} {self._listen()}as {self.config.asn};",
             f"neighbor {neighbor.address} {self._port(neighbor)}as {neighbor.asn};",
             f"hold time {self.config.hold_time};",
             "connect delay time 1; connect retry time 1; error wait time 1, 2;",
         ]
+        if self.config.multihop:
+            options.append("multihop;")
         if neighbor.passive:
             options.append("passive;")
         if neighbor.route_reflector_client:
@@ -298,6 +313,9 @@ class _Bird(Daemon):
 
     def _port(self, neighbor: Neighbor) -> str:
         return f"port {neighbor.port} " if neighbor.port != 179 else ""
+
+    def _listen(self) -> str:
+        return f"port {self.config.port} " if self.config.port != 179 else ""
 
     def _statics(self, version: int) -> str:
         return " ".join(f"route {prefix} blackhole;" for prefix in self.config.announced(version))
@@ -316,7 +334,10 @@ class Bird2(_Bird):
         return {"bird": (daemon, daemon + "c", self._configuration())}
 
     def _configuration(self) -> str:
-        parts = [f"log stderr all;\nrouter id {self.config.router_id};\nprotocol device {{ scan time 5; }}\n"]
+        parts = [self._head("ipv4; ipv6;")]
+        if self.config.port != 179:
+            # One listening socket an address, where several programs share the port.
+            parts.append("template bgp { strict bind; }\n")
         for version in (4, 6):
             parts.append(f"protocol static announce{version} {{ ipv{version}; {self._statics(version)} }}\n")
             if self.config.kernel:
@@ -347,7 +368,7 @@ class Bird1(_Bird):
         }
 
     def _configuration(self, version: int) -> str:
-        parts = [f"log stderr all;\nrouter id {self.config.router_id};\nprotocol device {{ scan time 5; }}\n"]
+        parts = [self._head("")]
         parts.append(f"protocol static announce{version} {{ {self._statics(version)} }}\n")
         if self.config.kernel:
             parts.append("protocol kernel { import none; export where source = RTS_BGP; merge paths on; }\n")
@@ -356,9 +377,6 @@ class Bird1(_Bird):
                 own = " next hop self;" if neighbor.next_hop_self else ""
                 parts.append(self._bgp(neighbor, f"import all; {_BIRD_EXPORT}{own}"))
         return "".join(parts)
-
-    def _port(self, neighbor: Neighbor) -> str:
-        return f"port {neighbor.port} " if neighbor.port != 179 else ""
 
     def routes(self, version: int) -> Table:
         return parse_bird_routes(self.ask("bird" if version == 4 else "bird6", "show", "route", "all"))

@@ -66,7 +66,9 @@ class DeadlineError(AssertionError):
     """A condition that did not come true in time."""
 
 
-def wait_for(condition: Callable[[], T], what: str, timeout: float = 30.0, interval: float = 0.02) -> T:
+def wait_for(
+    condition: Callable[[], T | None], what: str, timeout: float = 30.0, interval: float = 0.02
+) -> T:
     """Calls `condition` until it returns something true, and returns that.
 
     An exception of `condition` counts as not yet. Raises `DeadlineError` after `timeout` seconds, with `what`

@@ -1,0 +1,1 @@
+"""Examples: the records of a cluster, and a demonstration of them."""
