@@ -12,6 +12,9 @@ T = TypeVar("T")
 _NOTHING: Mapping[object, object] = {}
 _SHOWN_CHARACTERS = 60
 
+MAX_PROBLEMS = 20
+"""How many Problems of one record are told one by one."""
+
 
 class InvalidValueError(ValueError):
     """Raised by the reader of a single value; its text says what is wrong and what to write instead."""
@@ -25,7 +28,8 @@ def show(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return shorten(repr(value))
+        # Only the ends are shown, so a text of a megabyte is cut before it is escaped.
+        return shorten(repr(value if len(value) <= 200 else value[:100] + value[-100:]))
     if isinstance(value, int):
         # Python refuses to print integers of thousands of digits.
         return str(value) if value.bit_length() <= 128 else "a number of over 128 bits"
@@ -72,11 +76,23 @@ class Faults:
         self.key = key
         self.problems: list[Problem] = []
         self.rejected = False
+        self.left_out = 0
 
     def add(self, path: str, reason: str, severity: Severity = "error") -> None:
         """Notes a fault; an error rejects the record."""
-        self.problems.append(Problem(self.key, path, reason, severity=severity))
         self.rejected = self.rejected or severity == "error"
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(Problem(self.key, path, reason, severity=severity))
+        else:
+            self.left_out += 1
+
+    def all_problems(self) -> tuple[Problem, ...]:
+        """What was noted. A list of 100,000 bad elements is one mistake: its rest is only counted."""
+        if not self.left_out:
+            return tuple(self.problems)
+        severity: Severity = "error" if self.rejected else "warning"
+        rest = Problem(self.key, "", f"and {self.left_out} faults more in this record", severity=severity)
+        return (*self.problems, rest)
 
 
 class Fields:

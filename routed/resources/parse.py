@@ -76,18 +76,18 @@ def parse_record(document: object) -> Parsed:
         faults.add(
             "", f"is {kind_of(document)}: a record is a mapping with apiVersion, kind, metadata and spec"
         )
-        return Parsed(None, None, tuple(faults.problems))
+        return Parsed(None, None, faults.all_problems())
     fields = Fields(document, "", faults)
     kind_name = fields.required("kind", readers.text)
     if faults.rejected or kind_name in IGNORED_KINDS:
-        return Parsed(None, None, tuple(faults.problems))
+        return Parsed(None, None, faults.all_problems())
     kind = KINDS.get(kind_name)
     if kind is None:
         fields.warn("kind", f"{show(kind_name)} is of no use for BGP: it is ignored")
-        return Parsed(None, None, tuple(faults.problems))
+        return Parsed(None, None, faults.all_problems())
     header = _read_header(fields, kind_name, kind)
     record = kind.read(header, fields)
-    return Parsed(faults.key, None if faults.rejected else record, tuple(faults.problems))
+    return Parsed(faults.key, None if faults.rejected else record, faults.all_problems())
 
 
 def _read_header(fields: Fields, kind_name: str, kind: Kind) -> Header:
