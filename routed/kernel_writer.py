@@ -15,7 +15,8 @@ from routed.bgp.route import FibRoute, NextHop
 from routed.intent.types import FamilyIntent, OriginatedRoute, OriginKind
 from routed.kernel.base import Event, FibError, FibProtocol, Prefix
 
-#: The metric of a blackhole under a borrowed address: the worst but one, so that the pod's own route always wins.
+#: The metric of a blackhole under a borrowed address: the worst but one, so that the pod's own route
+#: always wins.
 FALLBACK_METRIC: Final = 0x7FFFFFFE
 #: How long after a failure all failed wishes are tried again though no event called for it, seconds.
 RETRY_TIME: Final = 30.0
@@ -24,7 +25,9 @@ RETRY_TIME: Final = 30.0
 class KernelWriter:
     """Decides the kernel route of each prefix and hands the wishes to the FIB, many in one go."""
 
-    def __init__(self, fib: FibProtocol, ribs: Mapping[Family, LocRib], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, fib: FibProtocol, ribs: Mapping[Family, LocRib], on_change: Callable[[], None]
+    ) -> None:
         self.fib = fib
         self.originated: dict[Prefix, OriginatedRoute] = {}
         self.reasons: dict[Prefix, str] = {}
@@ -42,7 +45,10 @@ class KernelWriter:
         """Put a kernel policy in force."""
         old = self._families.get(family)
         self._families[family] = intent
-        if old is not None and (old.kernel_policy, old.node_address) == (intent.kernel_policy, intent.node_address):
+        if old is not None and (old.kernel_policy, old.node_address) == (
+            intent.kernel_policy,
+            intent.node_address,
+        ):
             return
         self._verdicts[family] = compile_kernel(intent.kernel_policy, family)
         self.update(family, tuple(self._ribs[family].routes))
@@ -118,7 +124,10 @@ class KernelWriter:
             if self._said.get(prefix) != error.name:
                 self._said[prefix] = error.name
                 self._log.warning(
-                    "kernel refused a route", prefix=to_text(error.nlri, error.family), error=error.name, why=error.text
+                    "kernel refused a route",
+                    prefix=to_text(error.nlri, error.family),
+                    error=error.name,
+                    why=error.text,
                 )
         for prefix in [one for one in self._said if one not in self.fib.failed]:
             del self._said[prefix]

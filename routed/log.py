@@ -30,7 +30,9 @@ LEVELS = {
 _threshold = logging.INFO
 
 
-def _below_threshold(_logger: object, method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+def _below_threshold(
+    _logger: object, method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
     if LEVELS.get(method, logging.INFO) < _threshold:
         raise structlog.DropEvent
     return event
@@ -45,7 +47,8 @@ def _one_line(_logger: object, _method: str, event: structlog.typing.EventDict) 
 
 
 def set_level(name: str) -> None:
-    """Put a level in force, by any of the names in LEVELS, in any case. Raises ValueError for another name."""
+    """Put a level in force, by any of the names in LEVELS, in any case. Raises ValueError for another
+    name."""
     global _threshold
     try:
         _threshold = LEVELS[name.lower()]
@@ -54,7 +57,8 @@ def set_level(name: str) -> None:
 
 
 def configure(level: str = "info", output: Format = "auto") -> None:
-    """Set up logging for the process. `auto` is console on a terminal, and json where standard output is not one.
+    """Set up logging for the process. `auto` is console on a terminal, and json where standard output is
+    not one.
 
     Raises ValueError for an unknown level."""
     set_level(level)
@@ -63,7 +67,9 @@ def configure(level: str = "info", output: Format = "auto") -> None:
     processors: list[structlog.typing.Processor] = [
         _below_threshold,
         structlog.stdlib.add_log_level if as_json else structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True) if as_json else structlog.processors.TimeStamper("%H:%M:%S.%f", utc=False),
+        structlog.processors.TimeStamper(fmt="iso", utc=True)
+        if as_json
+        else structlog.processors.TimeStamper("%H:%M:%S.%f", utc=False),
     ]
     if as_json:
         processors.append(structlog.processors.JSONRenderer(default=str))

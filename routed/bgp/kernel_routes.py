@@ -35,7 +35,9 @@ def learned_route(
         hop = _next_hop(path.attributes.next_hop, action, policy, node_address)
         if hop.gateway in policy.rejected_next_hops:
             if not hops and path is paths[0]:
-                return f"next hop {hop.gateway} runs WireGuard, as this node does: the node agent routes to it"
+                return (
+                    f"next hop {hop.gateway} runs WireGuard, as this node does: the node agent routes to it"
+                )
             continue
         hops[hop] = None
     # One order for equal sets, so that an arrival in another order is no change to the kernel.

@@ -13,7 +13,8 @@ from routed.bgp.transport import AcceptCallback, Endpoint, Listener
 RETRY_TIME: Final = 5.0
 
 _HINTS: Final = {
-    errno.EADDRINUSE: "another process listens there (BIRD?): stop it, or use another listenPort; sessions that we dial go on",
+    errno.EADDRINUSE: "another process listens there (BIRD?): stop it, or use another listenPort; "
+    "sessions that we dial go on",
     errno.EACCES: "ports below 1024 need CAP_NET_BIND_SERVICE: give it, or use another listenPort",
     errno.EADDRNOTAVAIL: "no interface has this address",
 }

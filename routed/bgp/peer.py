@@ -214,7 +214,8 @@ class Peer:
             self._timer = None
 
     def _arm(self) -> None:
-        """Have the session woken at its deadline. A timer that is early is left alone: a hold timer that every
+        """Have the session woken at its deadline. A timer that is early is left alone: a hold timer that
+        every
         message moves would otherwise cost a new one a message."""
         deadline = self.session.deadline
         if deadline is None:
@@ -234,7 +235,8 @@ class Peer:
 
 
 def session_config(peer: PeerConfig, speaker: SpeakerConfig, *, restarting: bool) -> sans_io.SessionConfig:
-    """What of a peer's configuration the session needs. `restarting`: the Restart State bit (RFC 4724 section 3)."""
+    """What of a peer's configuration the session needs. `restarting`: the Restart State bit (RFC 4724
+    section 3)."""
     return sans_io.SessionConfig(
         name=peer.name,
         local_as=peer.local_as,

@@ -47,7 +47,8 @@ class Convergence:
     """Waits, after the start, for the End-of-RIB of every peer that can be waited for."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, done: Callable[[str], None]) -> None:
-        """`done` gets the reason, for people: all peers sent their tables, or whom was not waited for any longer."""
+        """`done` gets the reason, for people: all peers sent their tables, or whom was not waited for any
+        longer."""
         self._loop = loop
         self._done = done
         self._waiting: dict[str, set[Family]] = {}
@@ -59,7 +60,8 @@ class Convergence:
         """False once the start is over."""
 
     def start(self, *, unknown_peers: bool) -> None:
-        """Begin to count. `unknown_peers`: clients of a range may come that nobody has named, so wait for them."""
+        """Begin to count. `unknown_peers`: clients of a range may come that nobody has named, so wait for
+        them."""
         self._timers.append(self._loop.call_later(ABSENT_PEER_TIME, self._give_up_on_absent))
         if not unknown_peers:
             # Records that arrive in the first turns name the peers.
@@ -77,7 +79,8 @@ class Convergence:
             self._waiting[peer] = set(families)
 
     def established(self, peer: str, negotiated: Negotiated) -> None:
-        """Its session is up. One without graceful restart sends no End-of-RIB that it promised, and one that is
+        """Its session is up. One without graceful restart sends no End-of-RIB that it promised, and one
+        that is
         restarting itself may be waiting for ours (RFC 4724 section 4.1): neither is waited for."""
         if not self.pending:
             return

@@ -70,7 +70,9 @@ class _Attached:
 class Speaker:
     """All of BGP on this node. Must be made, used and closed on one running event loop."""
 
-    def __init__(self, config: SpeakerConfig, listener: SpeakerListener, *, rng: random.Random | None = None) -> None:
+    def __init__(
+        self, config: SpeakerConfig, listener: SpeakerListener, *, rng: random.Random | None = None
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.read_buffer = memoryview(bytearray(READ_OCTETS))
         self.log = log.get("bgp")
@@ -104,7 +106,8 @@ class Speaker:
         self._convergence.start(unknown_peers=bool(self._ranges))
 
     def configure(self, config: SpeakerConfig) -> None:
-        """Take another identity or other listening addresses. Sessions are reset only where their OPEN changes."""
+        """Take another identity or other listening addresses. Sessions are reset only where their OPEN
+        changes."""
         old, self.config = self.config, config
         self._listeners.want(config.listen)
         if old == config:
@@ -145,7 +148,8 @@ class Speaker:
             self._forget(peer)
 
     def set_export_policy(self, family: Family, policy: ExportPolicy | None) -> None:
-        """Put an export policy in force for every peer; None lets all routes pass. Only what it changes is sent."""
+        """Put an export policy in force for every peer; None lets all routes pass. Only what it changes is
+        sent."""
         if self._policies[family] == policy:
             return
         self._policies[family] = policy
@@ -165,7 +169,13 @@ class Speaker:
         self._schedule_flush()
 
     def learn(
-        self, family: Family, nlri: bytes, *, interface: str | None, gateway: Address | None, metric: int | None
+        self,
+        family: Family,
+        nlri: bytes,
+        *,
+        interface: str | None,
+        gateway: Address | None,
+        metric: int | None,
     ) -> None:
         """Have a route in Loc-RIB that somebody else put into the kernel: a workload's, as a rule."""
         next_hop = _NO_NEXT_HOP[family] if gateway is None else gateway.packed
@@ -180,7 +190,8 @@ class Speaker:
         self._schedule_flush()
 
     def close(self, *, graceful: bool, message: str = "") -> None:
-        """End. `graceful`: peers that agreed to graceful restart keep our routes for the restart time; the others,
+        """End. `graceful`: peers that agreed to graceful restart keep our routes for the restart time; the
+        others,
         and all where it is not, get a Cease (RFC 4724 section 4, RFC 9003)."""
         self._closed = True
         self._listeners.close()
@@ -213,11 +224,14 @@ class Speaker:
     def received(self, peer: Peer) -> Mapping[Family, int]:
         """The number of routes in the peer's Adj-RIB-In, by family."""
         attached = self._attached[peer]
-        tables = {family: self.ribs[family].sources.get(source) for family, source in attached.sources.items()}
+        tables = {
+            family: self.ribs[family].sources.get(source) for family, source in attached.sources.items()
+        }
         return {family: len(table.routes) for family, table in tables.items() if table is not None}
 
     def advertised(self, peer: Peer) -> Mapping[Family, int]:
-        """The number of routes the peer is told of, by family. Counts its own among them where its group has any."""
+        """The number of routes the peer is told of, by family. Counts its own among them where its group
+        has any."""
         return {family: len(member.group.adj_out) for family, member in self._attached[peer].members.items()}
 
     # What happens: PeerOwner
@@ -233,7 +247,8 @@ class Speaker:
             if old is not None and _same_peer(old, source):
                 source = old
                 if family not in preserved:
-                    # RFC 4724 section 4.2: the peer lost its forwarding state, so its old routes lead nowhere.
+                    # RFC 4724 section 4.2: the peer lost its forwarding state, so its
+                    # old routes lead nowhere.
                     self.ribs[family].sweep_stale(source)
             elif old is not None:
                 self.ribs[family].drop(old)
@@ -288,18 +303,28 @@ class Speaker:
             self.groups[family].leave(member)
         attached.members.clear()
         negotiated = peer.last_negotiated
-        keep = keeps_routes(negotiated, down) if negotiated is not None and peer.name in self.peers else frozenset()
+        keep = (
+            keeps_routes(negotiated, down)
+            if negotiated is not None and peer.name in self.peers
+            else frozenset()
+        )
         for family in list(attached.sources):
             if family in keep:
                 self.ribs[family].sweep_stale(attached.sources[family])
                 self.ribs[family].mark_stale(attached.sources[family])
             else:
                 self.ribs[family].drop(attached.sources.pop(family))
-        peer.log.warning("session down", reason=down.text, routes="kept while it restarts" if keep else "dropped")
+        peer.log.warning(
+            "session down", reason=down.text, routes="kept while it restarts" if keep else "dropped"
+        )
         if attached.stale_timer is not None:
             attached.stale_timer.cancel()
             attached.stale_timer = None
-        if keep and negotiated is not None and (restart := negotiated.capabilities.graceful_restart) is not None:
+        if (
+            keep
+            and negotiated is not None
+            and (restart := negotiated.capabilities.graceful_restart) is not None
+        ):
             attached.stale_timer = self.loop.call_later(restart.restart_time, self._stale_expired, peer)
         elif peer.config.dynamic:
             self.loop.call_soon(self._forget_if_idle, peer)
@@ -353,7 +378,9 @@ class Speaker:
         peer = self._peer_for(remote)
         if peer is None:
             self.refused_connections += 1
-            self.log.debug("connection refused: no peer has this address", remote=str(remote), local=str(local))
+            self.log.debug(
+                "connection refused: no peer has this address", remote=str(remote), local=str(local)
+            )
             reset(sock)
             return
         peer.accept(sock)
@@ -409,18 +436,23 @@ class Speaker:
         assert peer.connection is not None
         address = peer.connection.local.address
         if address.version == 4 and family is Family.IPV6:
-            return b"\0" * 10 + b"\xff\xff" + address.packed  # RFC 4291 section 2.5.5.2: IPv4-mapped, for lack of another
+            return (
+                b"\0" * 10 + b"\xff\xff" + address.packed
+            )  # RFC 4291 section 2.5.5.2: IPv4-mapped, for lack of another
         return address.packed
 
     def _join(self, peer: Peer, family: Family, source: Source, negotiated: Negotiated) -> None:
         assert peer.connection is not None
         key = self._group_key(peer, family, negotiated)
-        member = self.groups[family].join(key, source, peer.wake_writer, end_of_rib=not self._convergence.pending)
+        member = self.groups[family].join(
+            key, source, peer.wake_writer, end_of_rib=not self._convergence.pending
+        )
         self._attached[peer].members[family] = member
         peer.connection.outlets.append(member)
 
     def _regroup(self, peer: Peer) -> None:
-        """Move an established peer to the groups that its configuration now calls for; only differences are sent."""
+        """Move an established peer to the groups that its configuration now calls for; only differences are
+        sent."""
         negotiated = peer.session.negotiated
         if peer.connection is None or negotiated is None:
             return
@@ -468,7 +500,9 @@ class Speaker:
         return Router(
             router_id=config.router_id,
             cluster_id=config.cluster_id,
-            addresses=frozenset(address.packed for known, address in config.local_addresses if known is family),
+            addresses=frozenset(
+                address.packed for known, address in config.local_addresses if known is family
+            ),
             normal_priority=self._normal_priority[family],
         )
 
@@ -558,4 +592,3 @@ def _same_peer(old: Source, new: Source) -> bool:
 
 def _names(families: Iterable[Family]) -> list[str]:
     return [family.name.lower() for family in sorted(families)]
-

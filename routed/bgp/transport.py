@@ -41,7 +41,8 @@ class Outlet(Protocol):
         """True where what was sent so far ends with a whole BGP message."""
 
     def collect(self, budget: int) -> Sequence[Buffer]:
-        """At least one whole message where there is any, else about `budget` octets; empty: nothing to send."""
+        """At least one whole message where there is any, else about `budget` octets; empty: nothing to
+        send."""
 
     def collect_to_boundary(self) -> Sequence[Buffer]:
         """Just the rest of the message that was sent in part."""
@@ -140,7 +141,8 @@ class Connection:
         self._handler = handler
 
     def send(self, message: bytes) -> None:
-        """Queue one whole control message (OPEN, KEEPALIVE, NOTIFICATION): it goes before any UPDATE that is not begun."""
+        """Queue one whole control message (OPEN, KEEPALIVE, NOTIFICATION): it goes before any UPDATE that
+        is not begun."""
         if not (self.closed or self.closing):
             self._control.append(message)
             self.pump()
@@ -385,6 +387,7 @@ def _strerror(code: int) -> str:
 
 
 def reset(sock: socket.socket) -> None:
-    """Refuse an accepted connection with a TCP RST, so that it holds no state here and the peer knows at once."""
+    """Refuse an accepted connection with a TCP RST, so that it holds no state here and the peer knows at
+    once."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()

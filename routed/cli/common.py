@@ -37,7 +37,9 @@ LogLevel = Annotated[
 LogFormat = Annotated[
     str,
     typer.Option(
-        "--log-format", envvar="ROUTED_LOG_FORMAT", help="console, json, or auto: console on a terminal, else json."
+        "--log-format",
+        envvar="ROUTED_LOG_FORMAT",
+        help="console, json, or auto: console on a terminal, else json.",
     ),
 ]
 
@@ -75,7 +77,8 @@ def endpoint(option: str, text: str) -> Endpoint:
 
 
 def node_name(option: str | None) -> str:
-    """This node's name: the option (or NODENAME), then calico-node's nodename file, HOSTNAME, the host's name."""
+    """This node's name: the option (or NODENAME), then calico-node's nodename file, HOSTNAME, the host's
+    name."""
     if option:
         return option
     path = Path(os.environ.get("CALICO_NODENAME_FILE", "/var/lib/calico/nodename"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,15 +19,23 @@ def run(
         typer.Option(
             "--node",
             envvar=["ROUTED_NODE", "NODENAME"],
-            help="Name of this node's record; without it as calico-node finds it: its nodename file, HOSTNAME, the host's name.",
+            help="Name of this node's record; without it as calico-node finds it: its nodename "
+            "file, HOSTNAME, the host's name.",
         ),
     ] = None,
     kernel: Annotated[
-        bool, typer.Option("--kernel/--no-kernel", envvar="ROUTED_KERNEL", help="Program and learn kernel routes.")
+        bool,
+        typer.Option("--kernel/--no-kernel", envvar="ROUTED_KERNEL", help="Program and learn kernel routes."),
     ] = True,
     port: Annotated[
         int | None,
-        typer.Option("--port", envvar="ROUTED_PORT", min=1, max=65535, help="Listen here instead of at the records' listenPort."),
+        typer.Option(
+            "--port",
+            envvar="ROUTED_PORT",
+            min=1,
+            max=65535,
+            help="Listen here instead of at the records' listenPort.",
+        ),
     ] = None,
     families_per_session: Annotated[
         str,
@@ -42,22 +51,28 @@ def run(
         typer.Option(
             "--on-stop",
             envvar="ROUTED_ON_STOP",
-            help="graceful-restart: peers keep our routes for the restart time, as for an upgrade. shutdown: they drop them at once.",
+            help="graceful-restart: peers keep our routes for the restart time, as for an upgrade. "
+            "shutdown: they drop them at once.",
         ),
     ] = "graceful-restart",
     status_file: Annotated[
         Path | None,
-        typer.Option("--status-file", envvar="ROUTED_STATUS_FILE", help="Write the state as JSON here, on each change."),
+        typer.Option(
+            "--status-file", envvar="ROUTED_STATUS_FILE", help="Write the state as JSON here, on each change."
+        ),
     ] = None,
     log_level: common.LogLevel = None,
     log_format: common.LogFormat = "auto",
 ) -> None:
-    """Speak BGP for one node: watch its records, keep its sessions, announcements and kernel routes as they say.
+    """Speak BGP for one node: watch its records, keep its sessions, announcements and kernel routes as they
+    say.
 
-    Nothing needs a reload: a changed record is in force at once. SIGTERM stops it within a second; kernel routes stay."""
+    Nothing needs a reload: a changed record is in force at once. SIGTERM stops it within a second; kernel
+    routes stay."""
     common.configure_logging(log_level, log_format)
     from routed.agent import Agent, AgentOptions
     from routed.datastore import open_datastore
+    from routed.intent.options import Options
 
     for name, value, choices in (
         ("--families-per-session", families_per_session, ("one", "both")),
@@ -69,8 +84,12 @@ def run(
         store = open_datastore(datastore)
     except ValueError as error:
         common.fail(f"--datastore {error}")
+    try:
+        compiler = Options.from_environ(os.environ, common.node_name(node))
+    except ValueError as error:
+        common.fail(str(error))
     options = AgentOptions(
-        node=common.node_name(node),
+        compiler=compiler,
         use_kernel=kernel,
         port=port,
         both_families=families_per_session == "both",

@@ -1,0 +1,329 @@
+"""The process: wires datastore, compiler, speaker and kernel together, and owns start and stop.
+
+Everything runs on one event loop. Records come in batches; the compiler says what
+they change; just that is handed to the speaker and the kernel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Final
+
+from routed import __version__, log
+from routed.bgp.config import ClientRange, SpeakerConfig
+from routed.bgp.nlri import Family, Network, from_network
+from routed.bgp.path import SourceKind
+from routed.bgp.speaker import Speaker
+from routed.bgp.transport import Endpoint
+from routed.datastore.base import Batch, Changes, Datastore, Lost, Restored, Snapshot
+from routed.intent.compiler import Compiler
+from routed.intent.options import Options
+from routed.intent.types import IntentDelta, NodeIntent, OriginatedRoute, OriginKind
+from routed.kernel.base import FibProtocol, KernelUnavailable, MonitorProtocol
+from routed.kernel.dryrun import NullFib, NullMonitor
+from routed.kernel.fib import Fib
+from routed.kernel.monitor import Monitor
+from routed.kernel_learner import KernelLearner
+from routed.kernel_writer import KernelWriter
+from routed.resources import Problem
+from routed.status import Document, StatusFile, speaker_document
+from routed.wiring import peer_config, speaker_config
+
+#: Before the records say who this node is.
+_NOBODY: Final = SpeakerConfig(router_id=bytes(4), local_as=0)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """How to run. `compiler` says for which node, or reflector."""
+
+    compiler: Options
+    use_kernel: bool = True
+    port: int | None = None
+    """Listen here instead of at the records' listenPort."""
+    listen: tuple[Endpoint, ...] | None = None
+    """A reflector's listening endpoints, in place of what records say."""
+    identity: SpeakerConfig | None = None
+    """A reflector's own router ID, AS and cluster ID."""
+    client_ranges: tuple[ClientRange, ...] = ()
+    both_families: bool = False
+    graceful_stop: bool = True
+    status_file: Path | None = None
+    log_level: str | None = None
+    """Wins over the records' logSeverityScreen."""
+
+    @property
+    def reflector(self) -> bool:
+        """True for a standalone route reflector: every route passes, none goes into the kernel."""
+        return self.identity is not None
+
+
+@dataclass(slots=True)
+class _DatastoreState:
+    """What is known of the datastore."""
+
+    url: str = ""
+    synced: bool = False
+    lost_since: datetime | None = None
+    lost_reason: str = ""
+    problems: tuple[Problem, ...] = ()
+    records: int = 0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class Agent:
+    """One node's routed, or a standalone reflector. `run` does it all."""
+
+    def __init__(self, options: AgentOptions, datastore: Datastore | None) -> None:
+        """Without a datastore there are only the clients of `client_ranges`."""
+        self.options = options
+        self._datastore = datastore
+        self._compiler = Compiler(options.compiler)
+        self._state = _DatastoreState()
+        self._log = log.get("agent")
+        self._started = False
+        self._kernel_error = ""
+        self._status: StatusFile | None = None
+        self._speaker: Speaker
+        self._writer: KernelWriter
+
+    @property
+    def intent(self) -> NodeIntent:
+        """What the records say now."""
+        return self._compiler.intent
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then stop cleanly: sessions end, kernel routes stay."""
+        options = self.options
+        self._log.info(
+            "routed starts", version=__version__, node=options.compiler.node, kernel=options.use_kernel
+        )
+        fib, monitor = await self._open_kernel()
+        self._speaker = Speaker(options.identity or _NOBODY, self)
+        self._writer = KernelWriter(fib, self._speaker.ribs, self.on_status)
+        if options.status_file is not None:
+            self._status = StatusFile(options.status_file, self.document)
+        adopted = await fib.adopt()
+        if adopted:
+            self._log.info("kernel routes of an earlier run adopted", routes=len(adopted))
+        if options.identity is not None:
+            self._speaker.set_client_ranges(options.client_ranges)
+            self._start_speaker()
+        learner = KernelLearner(monitor, self._speaker, self._writer)
+        await learner.start()
+        jobs = [self._writer.run(), learner.run(), stop.wait()]
+        if self._datastore is not None:
+            jobs.append(self._follow(self._datastore))
+        tasks = [asyncio.ensure_future(job) for job in jobs]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.gather(*tasks, return_exceptions=True)
+            await self._close(fib, monitor)
+        for task in done:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+
+    # Records
+
+    async def _follow(self, datastore: Datastore) -> None:
+        """Take what the datastore says, until it ends."""
+        async for event in datastore.watch():
+            match event:
+                case Snapshot() | Changes():
+                    self._take(event)
+                case Lost():
+                    self._state.lost_since, self._state.lost_reason = event.since, event.reason
+                    self._log.error(
+                        "datastore lost: nothing is withdrawn, sessions and routes stay as they are",
+                        reason=event.reason,
+                        since=event.since.isoformat(timespec="seconds"),
+                    )
+                    self.on_status()
+                case Restored():
+                    since, self._state.lost_since = self._state.lost_since, None
+                    self._log.info("datastore is back", lost_since=since.isoformat() if since else None)
+                    self.on_status()
+        # A datastore ends when it is closed, which is when the agent stops.
+        await asyncio.Event().wait()
+
+    def _take(self, batch: Batch) -> None:
+        self._report(self._state.problems, batch.problems)
+        self._state.problems = batch.problems
+        delta = self._compiler.apply(batch.upserts, batch.deletes)
+        if isinstance(batch, Snapshot):
+            self._state.synced = True
+            self._log.info("records read", records=len(batch.upserts), problems=len(batch.problems))
+        self._report((), delta.problems)
+        for problem in delta.problems_solved:
+            self._log.info("solved", problem=str(problem))
+        self._apply(delta)
+        self.on_status()
+
+    def _report(self, before: Sequence[Problem], after: Sequence[Problem]) -> None:
+        """Say each problem when it comes, and when it goes."""
+        known = set(before)
+        for problem in after:
+            if problem not in known:
+                say = self._log.error if problem.severity == "error" else self._log.warning
+                say("record problem", problem=str(problem))
+        current = set(after)
+        for problem in before:
+            if problem not in current:
+                self._log.info("solved", problem=str(problem))
+
+    def _apply(self, delta: IntentDelta) -> None:
+        """Hand the difference on."""
+        intent = self.intent
+        if delta.node_changed and self.options.log_level is None:
+            log.set_level(intent.log_severity)
+        for family in delta.families_changed:
+            policy = intent.families[family]
+            self._writer.set_family(family, policy)
+            if not self.options.reflector:
+                self._speaker.set_export_policy(family, policy.export_policy)
+        for network, route in delta.originated_changed.items():
+            self._originate(network, route)
+        config = self.options.identity or speaker_config(intent, port=self.options.port)
+        if config is None:
+            if delta.node_changed or not self._started:
+                self._log.warning(
+                    "waiting: no router ID yet",
+                    node=intent.node,
+                    hint="the Node record is missing or has no IPv4 address; CALICO_ROUTER_ID sets one",
+                )
+            return
+        if not self._started:
+            self._speaker.configure(config)
+            for session in intent.sessions.values():
+                self._speaker.set_peer(peer_config(session, both_families=self.options.both_families))
+            self._start_speaker()
+            return
+        if delta.node_changed or delta.families_changed:
+            self._speaker.configure(config)
+        for name, changed in delta.sessions_changed.items():
+            if changed is None:
+                self._speaker.remove_peer(name)
+            else:
+                self._speaker.set_peer(peer_config(changed, both_families=self.options.both_families))
+
+    def _start_speaker(self) -> None:
+        """Only after the first snapshot: a start that knows no peers would count as converged, and what an
+        earlier
+        run left in the kernel would go."""
+        self._started = True
+        self._speaker.start()
+        config = self._speaker.config
+        self._log.info(
+            "speaking BGP",
+            router_id=str(IPv4Address(config.router_id)),
+            local_as=config.local_as,
+            peers=len(self._speaker.peers),
+            originated=len(self.intent.originated),
+            reflector=config.cluster_id is not None,
+        )
+
+    def _originate(self, network: Network, route: OriginatedRoute | None) -> None:
+        """One route of our own came, changed or went."""
+        family, nlri = Family.of(network), from_network(network)
+        old = self._writer.originated.get((family, nlri))
+        kind = None if route is None else _source_kind(route)
+        old_kind = None if old is None else _source_kind(old)
+        if route is None:
+            self._writer.originated.pop((family, nlri), None)
+        else:
+            self._writer.originated[family, nlri] = route
+        if old_kind is not None and old_kind is not kind:
+            self._speaker.withdraw(family, nlri, old_kind)
+        if kind is not None and kind is not old_kind:
+            self._speaker.originate(family, nlri, kind)
+        self._writer.update(family, (nlri,))
+
+    # What the speaker finds out: SpeakerListener
+
+    def on_routes(self, family: Family, nlri: Sequence[bytes]) -> None:
+        """Loc-RIB changed."""
+        if not self.options.reflector:
+            self._writer.update(family, nlri)
+
+    def on_converged(self, reason: str) -> None:
+        """What an earlier run left in the kernel, and nobody announced again, may go."""
+        self._log.info("converged", reason=reason)
+        self._writer.sweep()
+        self.on_status()
+
+    def on_status(self) -> None:
+        """Something of the status changed."""
+        if self._status is not None:
+            self._status.changed()
+
+    # Kernel
+
+    async def _open_kernel(self) -> tuple[FibProtocol, MonitorProtocol]:
+        if self.options.use_kernel and not self.options.reflector:
+            try:
+                fib = await Fib.open(log=log.get("kernel"))
+                return fib, await Monitor.open(log=log.get("kernel"), fib_port=fib.port)
+            except KernelUnavailable as error:
+                self._kernel_error = str(error)
+                self._log.error("no kernel routes: BGP goes on without", error=str(error))
+        return NullFib(), NullMonitor()
+
+    async def _close(self, fib: FibProtocol, monitor: MonitorProtocol) -> None:
+        self._speaker.close(graceful=self.options.graceful_stop, message="routed stops")
+        if self._status is not None:
+            self._status.write()
+        monitor.close()
+        fib.close()
+        if self._datastore is not None:
+            await self._datastore.close()
+        self._log.info("routed has stopped; its kernel routes stay")
+
+    # Status
+
+    def document(self) -> Document:
+        """The whole status."""
+        state = self._state
+        fib = self._writer.fib
+        return {
+            "node": self.options.compiler.node,
+            **speaker_document(self._speaker),
+            "originated": [
+                {
+                    "prefix": str(network),
+                    "kind": route.kind.value,
+                    "reason": route.reason,
+                    "record": str(route.record),
+                    "advertise": route.advertise,
+                    "blackhole": route.blackhole,
+                }
+                for network, route in sorted(self.intent.originated.items(), key=lambda item: str(item[0]))
+            ],
+            "datastore": {
+                "synced": state.synced,
+                "lost_since": state.lost_since.isoformat() if state.lost_since else None,
+                "lost_reason": state.lost_reason if state.lost_since else None,
+            },
+            "problems": [str(problem) for problem in (*state.problems, *self.intent.problems)],
+            "kernel": {
+                "error": self._kernel_error or None,
+                "installed": {family.name.lower(): len(routes) for family, routes in fib.installed.items()},
+                "failed": [f"{error.name}: {error.text}" for error in fib.failed.values()],
+            },
+        }
+
+
+def _source_kind(route: OriginatedRoute) -> SourceKind | None:
+    """Which local source an originated route is of in Loc-RIB; None: it is not for BGP."""
+    if not route.advertise or route.gateway is not None:
+        return None
+    return SourceKind.ALLOCATED if route.kind is OriginKind.BORROWED else SourceKind.STATIC

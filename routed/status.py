@@ -1,0 +1,116 @@
+"""The state of a running routed as one document: plain JSON, written to a file on each change."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from routed import __version__, log
+from routed.bgp.nlri import Family, to_text
+from routed.bgp.peer import Peer
+from routed.bgp.speaker import Speaker
+
+#: Changes within this time share one write, seconds.
+WRITE_TIME: Final = 0.1
+
+Document = dict[str, Any]
+
+
+def session_document(speaker: Speaker, peer: Peer) -> Document:
+    """One session: who, what state since when, how many routes each way, and what ended it last."""
+    session = peer.session
+    negotiated = session.negotiated
+    since = session.established_at
+    return {
+        "name": peer.name,
+        "peer": str(peer.config.remote.address),
+        "port": peer.config.remote.port,
+        "remote_as": negotiated.remote_as if negotiated else peer.config.remote_as,
+        "router_id": str(ip_address(negotiated.remote_router_id)) if negotiated else None,
+        "state": session.state.name.lower(),
+        "families": _families(negotiated.families if negotiated else peer.config.families),
+        "passive": peer.config.passive,
+        "route_reflector_client": peer.config.route_reflector_client,
+        "established_for": round(speaker.loop.time() - since, 3)
+        if since is not None and peer.established
+        else None,
+        "received": {family.name.lower(): count for family, count in speaker.received(peer).items()},
+        "advertised": {family.name.lower(): count for family, count in speaker.advertised(peer).items()},
+        "flaps": session.flaps,
+        "last_error": session.last_error,
+    }
+
+
+def announced(speaker: Speaker) -> dict[str, list[str]]:
+    """The routes of our own that some peer is told of, by family."""
+    result: dict[str, list[str]] = {}
+    for family, groups in speaker.groups.items():
+        nlri = {
+            one
+            for group in groups.groups.values()
+            for one, (_attributes, source) in group.adj_out.items()
+            if not source.kind.bgp
+        }
+        result[family.name.lower()] = [to_text(one, family) for one in sorted(nlri)]
+    return result
+
+
+def speaker_document(speaker: Speaker) -> Document:
+    """The BGP part of the status."""
+    peers = sorted(speaker.peers.values(), key=lambda peer: peer.name)
+    return {
+        "router_id": str(ip_address(speaker.config.router_id)),
+        "local_as": speaker.config.local_as,
+        "cluster_id": str(ip_address(speaker.config.cluster_id)) if speaker.config.cluster_id else None,
+        "listening": [str(endpoint) for endpoint in speaker.listening],
+        "converged": speaker.converged,
+        "sessions": [session_document(speaker, peer) for peer in peers],
+        "routes": {family.name.lower(): len(rib.routes) for family, rib in speaker.ribs.items()},
+        "announced": announced(speaker),
+    }
+
+
+def _families(families: frozenset[Family]) -> list[str]:
+    return [family.name.lower() for family in sorted(families)]
+
+
+class StatusFile:
+    """Writes the document, whole or not at all, some time after it has changed."""
+
+    def __init__(self, path: Path, document: Callable[[], Document]) -> None:
+        self._path = path
+        self._document = document
+        self._log = log.get("status")
+        self._timer: asyncio.TimerHandle | None = None
+        self._failed = ""
+
+    def changed(self) -> None:
+        """Write soon."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(WRITE_TIME, self.write)
+
+    def write(self) -> None:
+        """Write now."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        document = {"version": __version__, "written_at": datetime.now(UTC).isoformat(), **self._document()}
+        temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
+        try:
+            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+            temporary.replace(self._path)
+            self._failed = ""
+        except OSError as error:
+            if self._failed != str(error):
+                self._failed = str(error)
+                self._log.error("cannot write the status file", path=str(self._path), error=error.strerror)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
