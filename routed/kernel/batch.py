@@ -127,6 +127,7 @@ class BatchSender:
                 if first <= sequence < first + len(chunk):
                     result.refused[chunk[sequence - first][0]] = Refusal(*failure)
             if not replies.complete:
+                self.most = max(1, self.most // 2)  # so that replies fit the next time
                 result.unknown.update(item[0] for item in chunk if item[0] not in result.refused)
         return result
 

@@ -96,8 +96,9 @@ class NullMonitor:
     async def changes(self) -> AsyncIterator[Sequence[Event]]:
         """No event ever; ends when the monitor is closed."""
         await self._closed.wait()
-        for nothing in ():
-            yield nothing
+        never: tuple[Sequence[Event], ...] = ()
+        for events in never:
+            yield events
 
     def close(self) -> None:
         """End `changes`."""

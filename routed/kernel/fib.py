@@ -55,6 +55,9 @@ from routed.kernel.netlink import (
 from routed.kernel.protocols import protocol_name
 from routed.kernel.reader import KernelReader
 
+#: How often in a row a resync is tried whose replies get lost.
+RESYNC_ATTEMPTS = 10
+
 _NOT_THERE = frozenset((errno.ESRCH, errno.ENOENT))
 _Item = TypeVar("_Item")
 
@@ -261,17 +264,27 @@ class Fib:
         return errors
 
     async def _resync(self) -> list[FibError]:
-        self.counters.resyncs += 1
-        try:
-            self._wait_for_links()
-            await self._learn()
-        except OSError as error:
-            self._resync_needed = True
-            self._log.error("cannot read the kernel's routes", error=str(error))
-            return []
-        self._resync_needed = False
-        repaired: list[Prefix] = self.stale() if self._swept else []
-        for family, nlri in repaired:
+        errors: list[FibError] = []
+        for _ in range(RESYNC_ATTEMPTS):
+            self.counters.resyncs += 1
+            try:
+                self._wait_for_links()
+                await self._learn()
+            except OSError as error:
+                self._resync_needed = True
+                self._log.error("cannot read the kernel's routes", error=str(error))
+                return errors
+            self._resync_needed = False
+            await self._plan_repairs()
+            errors = await self._carry_out()
+            if not self._resync_needed:  # else replies were lost again: the next sends are smaller
+                break
+        return errors
+
+    async def _plan_repairs(self) -> None:
+        """Make pending what differs from what was just read."""
+        repairs: list[Prefix] = self.stale() if self._swept else []
+        for family, nlri in repairs:
             self._states[family].pending.setdefault(nlri)
         for family, state in self._states.items():
             for part in _parts(list(state.wanted)):
@@ -279,15 +292,14 @@ class Fib:
                     if nlri not in state.pending and state.differs(nlri):
                         state.pending[nlri] = None
                         if nlri not in state.failed:
-                            repaired.append((family, nlri))
+                            repairs.append((family, nlri))
                 await asyncio.sleep(0)
-        if repaired:
-            self.counters.repaired += len(repaired)
-            family, nlri = repaired[0]
+        if repairs:
+            self.counters.repaired += len(repairs)
+            family, nlri = repairs[0]
             self._log.warning(
-                "kernel routes differ: repairing", routes=len(repaired), first=to_text(nlri, family)
+                "kernel routes differ: repairing", routes=len(repairs), first=to_text(nlri, family)
             )
-        return await self._carry_out()
 
     async def _carry_out(self, *, final: bool = False) -> list[FibError]:
         """Plan and send all that is pending. What was not as believed is looked at and tried once more

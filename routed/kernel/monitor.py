@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import errno
 import socket
 import struct
 from collections.abc import AsyncIterator, Sequence
@@ -90,8 +89,10 @@ class Monitor:
         self._requests = requests
         self._reader = KernelReader(requests, table)
         self._log = log
-        self._mirror_of = lambda: Mirror(own_protocol=protocol, own_port=fib_port, table=table)
-        self._mirror = self._mirror_of()
+        self._protocol = protocol
+        self._fib_port = fib_port
+        self._table = table
+        self._mirror = self._empty_mirror()
         self._waiting: list[Event] = []
         self._wake = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -137,7 +138,9 @@ class Monitor:
         self._started = True
         async with self._refresh_lock:
             await self._read_all()
-            self._waiting.clear()
+            # What concerns our own routes is not in the snapshot.
+            own = (OwnRouteChanged, OwnRoutesInDoubt, Overflow)
+            self._waiting = [event for event in self._waiting if isinstance(event, own)]
             return self._mirror.snapshot()
 
     async def changes(self) -> AsyncIterator[Sequence[Event]]:
@@ -164,6 +167,9 @@ class Monitor:
         self._requests.close()
         self._wake.set()
 
+    def _empty_mirror(self) -> Mirror:
+        return Mirror(own_protocol=self._protocol, own_port=self._fib_port, table=self._table)
+
     def _start_reading(self) -> None:
         if not self._reading and not self._closed:
             self._reading = True
@@ -180,9 +186,7 @@ class Monitor:
                 datagram, (sender, _groups) = self._events.socket.recvfrom(RECEIVE_SIZE)
             except BlockingIOError:
                 break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+            except OSError:  # ENOBUFS: the kernel reports it once, then goes on
                 self._lost = True
                 self.overflows += 1
                 continue
@@ -233,7 +237,7 @@ class Monitor:
         """Dump everything, tell the differences, then apply what was told meanwhile."""
         lost, self._lost = self._lost, False
         self._held = []
-        fresh = self._mirror_of()
+        fresh = self._empty_mirror()
         try:
             self._reader.wait_for_links()
             fresh.load_links(await self._reader.links())
