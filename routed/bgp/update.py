@@ -131,12 +131,14 @@ class UpdateParser:
         if mp.reach is not None:
             reading.mp_reach(mp.reach)
         reading.nlri_field(body[attributes_end:])
-        reading.check_reachable()
-        only_unreach = mp.reach is None and block.empty and withdrawn_end == 2 and attributes_end == len(body)
+        only_unreach = mp.reach is None and block.empty
+        if not only_unreach:
+            reading.check_reachable()
+        is_end_of_rib = only_unreach and withdrawn_end == 2 and attributes_end == len(body)
         return Update(
             reading.announced,
             reading.withdrawn,
-            reading.empty_unreach if only_unreach else None,
+            reading.empty_unreach if is_end_of_rib else None,
             reading.findings,
         )
 
@@ -201,7 +203,7 @@ class _Reading:
 
     def check_reachable(self) -> None:
         """RFC 7606 section 5.2: attributes without NLRI, and an error in them: the NLRI may be lost in it."""
-        if self._reachable or self._block.empty:
+        if self._reachable:
             return
         for finding in self.findings:
             if finding.action >= Action.TREAT_AS_WITHDRAW:
