@@ -267,7 +267,7 @@ class Speaker:
             families=_names(negotiated.families),
             hold_time=negotiated.hold_time,
         )
-        self._schedule_flush()
+        peer.wake_writer()
 
     def on_updates(self, peer: Peer, updates: list[Update]) -> None:
         """Routes from a peer."""
