@@ -243,7 +243,8 @@ class Machine:
             route["type"] = {"1": "unicast", "6": "blackhole"}.get(
                 str(route.get("type")), str(route.get("type"))
             )
-            table[destination] = route
+            if destination not in table or route.get("metric", 0) < table[destination].get("metric", 0):
+                table[destination] = route
         return table
 
     def command(self, *arguments: str) -> list[str]:

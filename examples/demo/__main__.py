@@ -29,7 +29,7 @@ from examples.demo.machines import OUTSIDE, PREFIX, REPOSITORY, Machines
 from tests import daemons, netns
 
 #: Everything that the demonstration writes is here, and is replaced by the next one.
-STATE = REPOSITORY / ".cache" / "demo"
+STATE = REPOSITORY / ".cache" / PREFIX
 _UNSHARED = "ROUTED_DEMO_UNSHARED"
 
 
@@ -190,9 +190,12 @@ def bring_up(machines: Machines) -> None:
         outside = machines.missing_outside()
         wanted = sum(len(cluster.expected_routes(node.name)) for node in cluster.nodes)
         here = wanted - sum(map(len, missing.values()))
+        settled = all(speaker.status().get("converged") for speaker in speakers)
         examples = [f"{name} lacks {', '.join(some[:3])}" for name, some in missing.items()]
         examples += [f"outside lacks {prefix}" for prefix in sorted(outside)[:3]]
-        return not missing and not outside, "; ".join([f"{here} of {wanted} in the kernels", *examples])
+        return settled and not missing and not outside, "; ".join(
+            [f"{here} of {wanted} in the kernels", *examples]
+        )
 
     with show.step("BGP sessions") as step:
         step.until(established, 60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from ipaddress import ip_network
 from pathlib import Path
@@ -12,8 +13,8 @@ from examples.demo.cluster import Cluster, Node, Pod
 from tests.daemons import Bird2, Config, Neighbor
 from tests.netns import Lab, Machine, Process
 
-#: Begins the name of every namespace of the demonstration.
-PREFIX = "routed-demo"
+#: Begins the name of every namespace of the demonstration; DEMO_NAME is for a second one beside it.
+PREFIX = os.environ.get("DEMO_NAME", "routed-demo")
 OUTSIDE = "outside"
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
@@ -52,7 +53,7 @@ class Speaker:
 
     def established(self) -> int:
         """How many of its sessions are Established."""
-        return sum(session["state"] == "Established" for session in self.sessions())
+        return sum(session["state"] == "established" for session in self.sessions())
 
 
 class Machines:

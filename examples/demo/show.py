@@ -23,8 +23,8 @@ KERNEL_PROTOCOL = "2"
 #: The node that is shown in detail, and whose kernel is watched for the new block.
 WATCHER = "worker01"
 
-#: The tables need a hundred columns; a narrower terminal wraps them, which is better than losing their ends.
-console = Console(highlight=False, soft_wrap=True, width=max(100, Console().width))
+#: The tables need eighty columns; a narrower terminal wraps them, which is better than losing their ends.
+console = Console(highlight=False, soft_wrap=True, width=max(80, Console().width))
 
 
 class Step:
@@ -72,7 +72,7 @@ def heading(text: str) -> None:
 
 
 def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     for column in columns:
         table.add_column(column, no_wrap=True)
     return table
@@ -80,18 +80,17 @@ def _table(*columns: str) -> Table:
 
 def sessions(names: dict[str, str], statuses: dict[str, dict[str, Any]]) -> None:
     """Every session of every node; `names` has the peers' names by address."""
-    table = _table("node", "peer", "address", "session", "state", "received", "sent")
+    table = _table("node", "peer", "session", "state", "received", "sent")
     for node, status in statuses.items():
         for session in status["sessions"]:
             state = str(session["state"])
             table.add_row(
                 node,
                 names.get(str(session["peer"]), "?"),
-                str(session["peer"]),
                 str(session["name"]),
-                Text(state, style="green" if state == "Established" else "red"),
-                str(session["received"]),
-                str(session["advertised"]),
+                Text(state, style="green" if state == "established" else "red"),
+                str(sum(session["received"].values())),
+                str(sum(session["advertised"].values())),
             )
         table.add_section()
     heading("BGP sessions")
@@ -100,13 +99,13 @@ def sessions(names: dict[str, str], statuses: dict[str, dict[str, Any]]) -> None
 
 def announcements(statuses: dict[str, dict[str, Any]], at_router: dict[str, list[Any]]) -> None:
     """What each node originates and why, and what the router outside made of it."""
-    table = _table("node", "announces", "because", "at the router outside")
+    table = _table("node", "announces", "outside has")
+    table.add_column("because", overflow="fold")
     for node, status in statuses.items():
         for route in status["originated"]:
             prefix = str(route["prefix"])
             paths = at_router.get(prefix, [])
-            seen = f"{len(paths)} paths, best via {paths[0].next_hop}" if paths else "-"
-            table.add_row(node, prefix, str(route["reason"]), seen)
+            table.add_row(node, prefix, f"{len(paths)} paths", str(route["reason"]))
         table.add_section()
     heading("What each node announces")
     console.print(table)
@@ -125,7 +124,7 @@ def kernel_routes(machines: Machines) -> None:
     for destination in sorted(by_destination, key=_address_order):
         routes = by_destination[destination]
         table.add_row(destination, *(_route(routes.get(node), names) for node in machines.speakers))
-    heading("Kernel routes of each node")
+    heading("Kernel routes of each node: the machine that packets go to next")
     console.print(table)
     watched = machines.speakers[WATCHER].machine
     console.print(Text(f"on {WATCHER}, `ip route`:", style="dim"))
@@ -146,8 +145,8 @@ def _route(route: dict[str, Any] | None, names: dict[str, str]) -> Text:
         return Text("blackhole", style="magenta")
     gateways = [str(hop["gateway"]) for hop in route.get("nexthops", [route]) if hop.get("gateway")]
     if gateways:
-        return Text("via " + ", ".join(names.get(gateway, gateway) for gateway in gateways))
-    return Text(f"pod, {route['dev']}", style="cyan")
+        return Text(", ".join(names.get(gateway, gateway) for gateway in gateways))
+    return Text("pod here", style="cyan")
 
 
 def borrowed(cluster: Cluster) -> None:
@@ -163,16 +162,18 @@ def borrowed(cluster: Cluster) -> None:
 
 def probes(answered: dict[Probe, int], cluster: Cluster) -> bool:
     """A matrix of pods and targets; True where every packet was answered."""
-    where = {pod.name: f"{pod.name}\n{pod.node}" for pod in cluster.pods} | {"outside": "outside\n"}
     columns = [*(pod.name for pod in cluster.pods), "outside"]
-    table = _table("from", *(where[name] for name in columns))
+    table = _table("from", *columns)
     for pod in cluster.pods:
-        cells = [
-            _cell([answered[probe] for probe in answered if (probe.source, probe.target) == (pod.name, name)])
-            for name in columns
-        ]
-        table.add_row(Text.assemble(pod.name, (f" {pod.node}", "dim")), *cells)
+        row: dict[str, list[int]] = {probe.target: [] for probe in answered if probe.source == pod.name}
+        for probe, count in answered.items():
+            if probe.source == pod.name:
+                row[probe.target].append(count)
+        table.add_row(pod.name, *(_cell(row.get(name, [])) for name in columns))
     heading(f"Pings between pods: answers of {COUNT} packets, IPv4 + IPv6")
+    for node in cluster.nodes:
+        here = ", ".join(pod.name for pod in cluster.pods if pod.node == node.name)
+        console.print(f"  on {node.name}: {here}")
     console.print(table)
     arrived, sent = sum(answered.values()), COUNT * len(answered)
     style = "green" if arrived == sent else "bold red"
