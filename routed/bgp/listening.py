@@ -7,7 +7,7 @@ import errno
 from collections.abc import Iterable
 from typing import Any, Final
 
-from routed.bgp.transport import AcceptCallback, Endpoint, Listener
+from routed.bgp.transport import AcceptCallback, Closable, Endpoint, Network
 
 #: How long to wait before a port that was taken is asked for again, seconds.
 RETRY_TIME: Final = 5.0
@@ -23,11 +23,14 @@ _HINTS: Final = {
 class Listeners:
     """Accepts on the wanted endpoints; one that cannot be had is said, and tried again."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_accept: AcceptCallback, log: Any) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, network: Network, on_accept: AcceptCallback, log: Any
+    ) -> None:
         self._loop = loop
+        self._network = network
         self._on_accept = on_accept
         self._log = log
-        self._open: dict[Endpoint, Listener] = {}
+        self._open: dict[Endpoint, Closable] = {}
         self._wanted: tuple[Endpoint, ...] = ()
         self._errors: dict[Endpoint, str] = {}
         self._retry: asyncio.TimerHandle | None = None
@@ -62,7 +65,7 @@ class Listeners:
             if endpoint in self._open:
                 continue
             try:
-                self._open[endpoint] = Listener(self._loop, endpoint, self._on_accept)
+                self._open[endpoint] = self._network.listen(endpoint, self._on_accept)
             except OSError as error:
                 self._errors[endpoint] = error.strerror or str(error)
                 if endpoint not in before:  # said once, not every five seconds

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 from typing import Any, Protocol
 
 from routed.bgp import session as sans_io
@@ -17,16 +16,15 @@ from routed.bgp.config import PeerConfig, SpeakerConfig
 from routed.bgp.errors import Cease
 from routed.bgp.nlri import Family
 from routed.bgp.session import ConnectionId, Negotiated, Session
-from routed.bgp.transport import Connection, Dial, reset
+from routed.bgp.transport import Closable, Connection, Link, Network, reset
 from routed.bgp.update import Update
-
-DIAL_TIMEOUT = 10.0
 
 
 class PeerOwner(Protocol):
     """The speaker, as its peers see it."""
 
     loop: asyncio.AbstractEventLoop
+    network: Network
     read_buffer: memoryview
     log: Any
     random: random.Random
@@ -64,7 +62,7 @@ class Peer:
         self._owner = owner
         self._connections: dict[ConnectionId, Connection] = {}
         self._ids: dict[Connection, ConnectionId] = {}
-        self._dial: Dial | None = None
+        self._dial: Closable | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._state = self.session.state
         self.log = owner.log.bind(peer=config.name)
@@ -110,14 +108,14 @@ class Peer:
         self.session.reconfigure(session_config(config, speaker, restarting=restarting), self._now())
         self._act()
 
-    def accept(self, sock: socket.socket) -> bool:
+    def accept(self, link: Link) -> bool:
         """Take a connection that the peer made. False where the session wants none now; then it is reset."""
         connection_id = self.session.accepted(self._now())
         if connection_id is None:
-            reset(sock)
+            reset(link.sock)
             self._act()
             return False
-        self._attach(connection_id, sock)
+        self._attach(connection_id, link)
         self._act()
         return True
 
@@ -146,14 +144,8 @@ class Peer:
     def _now(self) -> float:
         return self._owner.loop.time()
 
-    def _attach(self, connection_id: ConnectionId, sock: socket.socket) -> None:
-        try:
-            connection = Connection(self._owner.loop, sock, self, self._owner.read_buffer)
-        except OSError as error:
-            # The other end was gone before we looked (ENOTCONN).
-            sock.close()
-            self.session.lost(connection_id, self._now(), error.strerror or str(error))
-            return
+    def _attach(self, connection_id: ConnectionId, link: Link) -> None:
+        connection = Connection(self._owner.loop, link, self, self._owner.read_buffer)
         self._connections[connection_id] = connection
         self._ids[connection] = connection_id
 
@@ -193,19 +185,19 @@ class Peer:
     def _start_dial(self) -> None:
         self._cancel_dial()
         config = self.config
-        self._dial = Dial(self._owner.loop, config.remote, config.source, self._dialed, timeout=DIAL_TIMEOUT)
+        self._dial = self._owner.network.dial(config.remote, config.source, self._dialed)
 
-    def _dialed(self, sock: socket.socket | None, reason: str) -> None:
+    def _dialed(self, link: Link | None, reason: str) -> None:
         self._dial = None
-        if sock is None:
+        if link is None:
             self.session.connect_failed(self._now(), reason)
         else:
-            self._attach(self.session.connected(self._now()), sock)
+            self._attach(self.session.connected(self._now()), link)
         self._act()
 
     def _cancel_dial(self) -> None:
         if self._dial is not None:
-            self._dial.cancel()
+            self._dial.close()
             self._dial = None
 
     def _cancel_timer(self) -> None:

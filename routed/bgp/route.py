@@ -20,7 +20,8 @@ class NextHop:
 
 @dataclass(frozen=True, slots=True)
 class FibRoute:
-    """The wanted kernel state of one prefix: a blackhole where `next_hops` is empty, ECMP where it has several.
+    """The wanted kernel state of one prefix: a blackhole where `next_hops` is empty, ECMP where it has
+    several.
 
     `metric` is the kernel's priority (RTA_PRIORITY), smaller wins."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final, Protocol
@@ -29,7 +28,7 @@ from routed.bgp.restart import Convergence, keeps_routes, preserved_families
 from routed.bgp.rib import LocRib
 from routed.bgp.route import Address
 from routed.bgp.session import Negotiated
-from routed.bgp.transport import READ_OCTETS, Endpoint, reset
+from routed.bgp.transport import READ_OCTETS, Endpoint, Link, Network, TcpNetwork, reset
 from routed.bgp.update import Update
 from routed.intent.types import NORMAL_ROUTE_PRIORITY, ExportPolicy
 
@@ -71,9 +70,15 @@ class Speaker:
     """All of BGP on this node. Must be made, used and closed on one running event loop."""
 
     def __init__(
-        self, config: SpeakerConfig, listener: SpeakerListener, *, rng: random.Random | None = None
+        self,
+        config: SpeakerConfig,
+        listener: SpeakerListener,
+        *,
+        network: Network | None = None,
+        rng: random.Random | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self.network: Network = network or TcpNetwork(self.loop)
         self.read_buffer = memoryview(bytearray(READ_OCTETS))
         self.log = log.get("bgp")
         self.random = rng or random.Random()  # noqa: S311 (jitter, not cryptography)
@@ -92,7 +97,7 @@ class Speaker:
         self._local: dict[tuple[Family, SourceKind], Source] = {}
         self._flush_due = False
         self._closed = False
-        self._listeners = Listeners(self.loop, self._on_accept, self.log)
+        self._listeners = Listeners(self.loop, self.network, self._on_accept, self.log)
         self._convergence = Convergence(self.loop, self._on_converged)
         self._housekeeping = self.loop.call_later(SNAPSHOT_TIME, self._release_snapshots)
         for family, rib in self.ribs.items():
@@ -373,17 +378,17 @@ class Speaker:
             peer.stop(Cease.PEER_DECONFIGURED)
             self._forget(peer)
 
-    def _on_accept(self, sock: socket.socket, local: Endpoint, remote: Endpoint) -> None:
+    def _on_accept(self, link: Link) -> None:
         """A connection from somewhere: give it to the peer it belongs to."""
-        peer = self._peer_for(remote)
+        peer = self._peer_for(link.remote)
         if peer is None:
             self.refused_connections += 1
             self.log.debug(
-                "connection refused: no peer has this address", remote=str(remote), local=str(local)
+                "connection refused: no peer has this address", remote=str(link.remote), local=str(link.local)
             )
-            reset(sock)
+            reset(link.sock)
             return
-        peer.accept(sock)
+        peer.accept(link)
 
     def _peer_for(self, remote: Endpoint) -> Peer | None:
         peers = self._by_address.get(remote.address)

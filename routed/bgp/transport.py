@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import socket
 import struct
 from collections import deque
@@ -29,6 +30,8 @@ MAX_BUFFERS = 1024
 #: Writes of one connection before it lets the others have a turn.
 WRITES_A_TURN = 4
 LISTEN_BACKLOG = 4096
+#: How long an attempt to connect may take, seconds.
+DIAL_TIMEOUT = 10.0
 
 Buffer = bytes | memoryview
 
@@ -91,6 +94,15 @@ def _prepare(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A connected socket, non-blocking, and its two ends."""
+
+    sock: socket.socket
+    local: Endpoint
+    remote: Endpoint
+
+
 class Connection:
     """One TCP connection: reads into a shared buffer, writes control messages and outlets.
 
@@ -116,12 +128,12 @@ class Connection:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        sock: socket.socket,
+        link: Link,
         handler: ConnectionHandler,
         buffer: memoryview,
     ) -> None:
         self._loop = loop
-        self._sock = sock
+        self._sock = sock = link.sock
         self._handler = handler
         self._buffer = buffer
         self._control: deque[bytes] = deque()
@@ -132,8 +144,8 @@ class Connection:
         self.outlets: list[Outlet] = []
         self.octets_in = 0
         self.octets_out = 0
-        self.local = _endpoint(sock.getsockname())
-        self.remote = _endpoint(sock.getpeername())
+        self.local = link.local
+        self.remote = link.remote
         loop.add_reader(sock.fileno(), self._on_readable)
 
     def adopt(self, handler: ConnectionHandler) -> None:
@@ -256,7 +268,7 @@ def _explain(error: OSError) -> str:
     return error.strerror or errno.errorcode.get(error.errno or 0, str(error))
 
 
-AcceptCallback = Callable[[socket.socket, Endpoint, Endpoint], None]
+AcceptCallback = Callable[[Link], None]
 
 
 class Listener:
@@ -305,7 +317,7 @@ class Listener:
                 continue  # the peer was gone before it was accepted
             try:
                 _prepare(sock)
-                self._on_accept(sock, _endpoint(sock.getsockname()), _endpoint(name))
+                self._on_accept(Link(sock, _endpoint(sock.getsockname()), _endpoint(name)))
             except OSError:
                 sock.close()
 
@@ -314,11 +326,11 @@ class Listener:
             self._loop.add_reader(self._sock.fileno(), self._on_readable)
 
 
-DialDone = Callable[[socket.socket | None, str], None]
+DialDone = Callable[[Link | None, str], None]
 
 
 class Dial:
-    """One attempt to connect; `done` gets the connected socket, or None and the reason."""
+    """One attempt to connect; `done` gets the connection, or None and the reason."""
 
     def __init__(
         self,
@@ -344,12 +356,12 @@ class Dial:
             loop.call_soon(self._finish, _explain(error))
             return
         if code not in (0, errno.EINPROGRESS):
-            loop.call_soon(self._finish, _explain(OSError(code, _strerror(code))))
+            loop.call_soon(self._finish, os.strerror(code))
             return
         loop.add_writer(sock.fileno(), self._on_writable)
         self._timer = loop.call_later(timeout, self._finish, "timed out")
 
-    def cancel(self) -> None:
+    def close(self) -> None:
         """Give up without a word to `done`."""
         sock = self._release()
         if sock is not None:
@@ -359,11 +371,18 @@ class Dial:
         assert self._sock is not None
         code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
-            self._finish(_strerror(code))
+            self._finish(os.strerror(code))
             return
         sock = self._release()
-        if sock is not None:
-            self._done(sock, "")
+        if sock is None:
+            return
+        try:
+            link = Link(sock, _endpoint(sock.getsockname()), _endpoint(sock.getpeername()))
+        except OSError as error:  # the other end is gone already
+            sock.close()
+            self._done(None, _explain(error))
+        else:
+            self._done(link, "")
 
     def _finish(self, reason: str) -> None:
         sock = self._release()
@@ -380,10 +399,36 @@ class Dial:
         return sock
 
 
-def _strerror(code: int) -> str:
-    import os
+class Closable(Protocol):
+    """Something that accepts, or dials, until it is told to end."""
 
-    return os.strerror(code)
+    def close(self) -> None:
+        """End it."""
+
+
+class Network(Protocol):
+    """How a speaker reaches others; `TcpNetwork`, or one in memory in the tests."""
+
+    def listen(self, endpoint: Endpoint, on_accept: AcceptCallback) -> Closable:
+        """Accept connections. Raises OSError where the endpoint cannot be had."""
+
+    def dial(self, remote: Endpoint, source: Address | None, done: DialDone) -> Closable:
+        """Try to connect; `done` is called later, and not at all after `close`."""
+
+
+class TcpNetwork:
+    """TCP, as the kernel gives it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def listen(self, endpoint: Endpoint, on_accept: AcceptCallback) -> Closable:
+        """See `Network`."""
+        return Listener(self._loop, endpoint, on_accept)
+
+    def dial(self, remote: Endpoint, source: Address | None, done: DialDone) -> Closable:
+        """See `Network`."""
+        return Dial(self._loop, remote, source, done, timeout=DIAL_TIMEOUT)
 
 
 def reset(sock: socket.socket) -> None:
