@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TypeVar, cast
 
-from routed.resources.record import Key, Problem, Severity
+from routed.resources.record import NO_LABELS, Key, Problem, Severity
 
 T = TypeVar("T")
 
@@ -194,16 +195,21 @@ class Fields:
             self.faults.add(path, f"must be a mapping, but is {kind_of(value)}")
         return None
 
-    def read_texts(self, name: str) -> dict[str, str]:
-        """A mapping of texts to texts, such as labels; empty where the field is not given."""
+    def read_texts(self, name: str) -> Mapping[str, str]:
+        """A mapping of texts to texts, such as labels; empty where the field is not given. A null in it is an
+        empty text, as it is to Kubernetes."""
         read: dict[str, str] = {}
         section = self.section(name)
         for key, value in section.values.items():
-            if isinstance(key, str) and isinstance(value, str) and is_encodable(key) and is_encodable(value):
+            if value is None and isinstance(key, str) and is_encodable(key):
+                read[key] = ""
+            elif (
+                isinstance(key, str) and isinstance(value, str) and is_encodable(key) and is_encodable(value)
+            ):
                 read[key] = value
             else:
                 self.faults.add(step(section.path, key), _wrong_text(key, value))
-        return read
+        return MappingProxyType(read) if read else NO_LABELS
 
 
 def is_encodable(text: str) -> bool:

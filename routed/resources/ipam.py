@@ -159,7 +159,7 @@ def read_ipam_block(header: Header, document: Fields) -> IPAMBlock:
         affinity=spec.read("affinity", readers.text),
         allocations=_read_allocations(spec),
         attributes=tuple(
-            BlockAttribute(entry.read("handle_id", readers.text), entry.read_texts("secondary") or NO_LABELS)
+            BlockAttribute(entry.read("handle_id", readers.text), entry.read_texts("secondary"))
             for entry in spec.sections("attributes")
         ),
         strict_affinity=spec.read_or("strictAffinity", readers.boolean, False),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import NamedTuple
 
 from routed.resources import readers
@@ -13,7 +12,7 @@ from routed.resources.fields import Faults, Fields, kind_of, show
 from routed.resources.ipam import read_block_affinity, read_ip_pool, read_ipam_block
 from routed.resources.kubernetes import read_endpoint_slice, read_secret, read_service
 from routed.resources.nodes import read_calico_node_status, read_node
-from routed.resources.record import NO_LABELS, Header, Key, Parsed, Record
+from routed.resources.record import Header, Key, Parsed, Record
 
 CALICO = ("projectcalico.org/v3", "crd.projectcalico.org/v1")
 CORE = ("v1",)
@@ -103,4 +102,4 @@ def _read_header(fields: Fields, kind_name: str, kind: Kind) -> Header:
             "apiVersion", f"{show(api_version)} has no {kind_name}: write {' or '.join(kind.api_versions)}"
         )
     labels = metadata.read_texts("labels")
-    return Header(api_version, name, namespace, MappingProxyType(labels) if labels else NO_LABELS)
+    return Header(api_version, name, namespace, labels)

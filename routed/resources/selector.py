@@ -352,7 +352,9 @@ class _Parser:
         while self.take("!"):
             denied = not denied
         operand = self.operand(depth)
-        return Not(operand) if denied else operand
+        if not denied:
+            return operand
+        return operand.operand if isinstance(operand, Not) else Not(operand)
 
     def operand(self, depth: int) -> Expression:
         if self.text.startswith("(", self.position):
