@@ -301,6 +301,9 @@ class _Bird(Daemon):
             f"hold time {self.config.hold_time};",
             "connect delay time 1; connect retry time 1; error wait time 1, 2;",
         ]
+        if self.config.port != 179:
+            # A listening socket an address, so that several programs can share the port.
+            options.append("strict bind;")
         if self.config.multihop:
             options.append("multihop;")
         if neighbor.passive:
@@ -335,9 +338,6 @@ class Bird2(_Bird):
 
     def _configuration(self) -> str:
         parts = [self._head("ipv4; ipv6;")]
-        if self.config.port != 179:
-            # One listening socket an address, where several programs share the port.
-            parts.append("template bgp { strict bind; }\n")
         for version in (4, 6):
             parts.append(f"protocol static announce{version} {{ ipv{version}; {self._statics(version)} }}\n")
             if self.config.kernel:

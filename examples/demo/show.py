@@ -105,7 +105,7 @@ def announcements(statuses: dict[str, dict[str, Any]], at_router: dict[str, list
         for route in status["originated"]:
             prefix = str(route["prefix"])
             paths = at_router.get(prefix, [])
-            table.add_row(node, prefix, f"{len(paths)} paths", str(route["reason"]))
+            table.add_row(node, prefix, f"{len(paths)} paths" if paths else "-", str(route["reason"]))
         table.add_section()
     heading("What each node announces")
     console.print(table)
