@@ -174,9 +174,12 @@ class Fields:
 
     def section(self, name: str) -> Fields:
         """The fields of a mapping inside this one; of an empty one where it is not given."""
-        return self._fields(self.get(name), step(self.path, name)) or Fields(
-            _NOTHING, step(self.path, name), self.faults
-        )
+        value = self.get(name)
+        path = step(self.path, name)
+        if value is None:
+            return Fields(_NOTHING, path, self.faults)
+        # What is missing in a thing that is no mapping is not worth a word beside that.
+        return self._fields(value, path) or Fields(_NOTHING, path, Faults())
 
     def sections(self, name: str) -> Iterator[Fields]:
         """The fields of each mapping in a list of them."""
