@@ -50,6 +50,7 @@ class Event(enum.Enum):
     UPDATE_ERROR = "UpdateMsgErr (28)"
     ROUTE_REFRESH = "ROUTE-REFRESH (RFC 2918)"
     ROUTE_REFRESH_ERROR = "ROUTE-REFRESH Message Error (RFC 7313)"
+    PEER_RESTARTED = "the OPEN of a peer that restarted (RFC 4724 section 5)"
     CONFIGURATION_CHANGE = "what OPEN said is no longer true"
     INTERNAL_ERROR = "a fault of ours while the peer's octets were read"
 
@@ -136,6 +137,7 @@ TABLE: Final[dict[tuple[State, Event], Transition]] = {
     (State.ESTABLISHED, Event.HOLD_EXPIRES): _HOLD_EXPIRED,
     (State.ESTABLISHED, Event.KEEPALIVE_EXPIRES): Transition("keepalive_due"),
     (State.ESTABLISHED, Event.TCP_FAILS): _LOST,
+    (State.ESTABLISHED, Event.PEER_RESTARTED): _LOST,
     (State.ESTABLISHED, Event.CONFIGURATION_CHANGE): _RECONFIGURED,
     (State.ESTABLISHED, Event.INTERNAL_ERROR): _OUR_FAULT,
     (State.ESTABLISHED, Event.STOP): _SHUT,

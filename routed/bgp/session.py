@@ -242,16 +242,22 @@ class Session:
         """The peer has connected to us. None: not now; close that connection.
 
         A connection that collides with one that is Established, or with another of the peer's that is past
-        its OPEN, gets a NOTIFICATION and is closed by the actions that follow (RFC 4271 section 6.8)."""
+        its OPEN, gets a NOTIFICATION and is closed by the actions that follow (RFC 4271 section 6.8). But
+        where graceful restart was agreed, the OPEN on a new connection ends the Established one (RFC 4724
+        section 5): the peer has restarted, and nothing told us."""
         if (self._base, Event.TCP_ACCEPTED) not in TABLE:
             return None
         others = list(self._connections.values())
         conn = self._add_connection(now, dialed=False)
-        if any(o.state is State.ESTABLISHED or (not o.dialed and o.state > State.OPENSENT) for o in others):
+        if any(
+            (o.state is State.ESTABLISHED and not self._may_restart(o, now))
+            or (not o.dialed and o.state is State.OPENCONFIRM)
+            for o in others
+        ):
             self._connection_event(Event.COLLISION_DUMP, conn, now)
             return conn.id
         for other in others:
-            if not other.dialed:
+            if not other.dialed and other.state is State.OPENSENT:
                 # The peer opens one connection at a time: an older one without an OPEN is dead, or was not
                 # its.
                 self._connection_event(Event.COLLISION_DUMP, other, now)
@@ -323,7 +329,8 @@ class Session:
                     raise not_synchronized()
                 length = buffer[at + 16] << 8 | buffer[at + 17]
                 kind = buffer[at + 18]
-                check_header(length, kind, conn.max_size)
+                if kind != MessageType.UPDATE or not 23 <= length <= conn.max_size:
+                    check_header(length, kind, conn.max_size)  # the test before it saves a call an UPDATE
                 if end - at < length:
                     conn.need = length
                     break
@@ -512,12 +519,27 @@ class Session:
             if other is conn:
                 continue
             if other.state is State.ESTABLISHED:
-                return False
+                if not self._may_restart(other, now):
+                    return False
+                detail = _Detail(text="the peer has restarted")
+                self._connection_event(Event.PEER_RESTARTED, other, now, detail)
+                continue
             silent = other.state is State.OPENSENT and now - other.opened_at > _COLLISION_PATIENCE
             if not silent and conn.dialed is not self._keeps_dialed(conn):
                 return False
             self._connection_event(Event.COLLISION_DUMP, other, now)
         return True
+
+    def _may_restart(self, conn: _Connection, now: float) -> bool:
+        """Whether a new connection of the peer beside this Established one can mean that it has restarted.
+        Not in the first seconds: then it is the other half of a collision, come late."""
+        return (
+            self.config.restart_time > 0
+            and conn.negotiated is not None
+            and conn.negotiated.capabilities.graceful_restart is not None
+            and self.established_at is not None
+            and now - self.established_at > _COLLISION_PATIENCE
+        )
 
     def _keeps_dialed(self, conn: _Connection) -> bool:
         """Of two connections the one is kept that the speaker with the higher identifier opened; with the
@@ -539,7 +561,7 @@ class Session:
         self._actions.append(Close(conn.id))
 
     def _end(self, conn: _Connection, now: float, detail: _Detail, notification: Notification | None) -> None:
-        """Close a connection for a reason, and tell."""
+        """Close a connection for a reason; tell where the session, or the attempt at one, ends with it."""
         was_established = conn.state is State.ESTABLISHED
         if notification is not None:
             self._send_notification(conn, notification)
@@ -554,9 +576,10 @@ class Session:
             ):
                 self._attempts = 0
             self.established_at = None
-        self._actions.append(
-            Down(conn.id, was_established, text, notification, detail.received, detail.cause)
-        )
+        if was_established or not self._connections:
+            self._actions.append(
+                Down(conn.id, was_established, text, notification, detail.received, detail.cause)
+            )
 
     def _send_open(self, conn: _Connection) -> None:
         config = self.config

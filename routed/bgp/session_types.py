@@ -28,7 +28,8 @@ class SessionConfig:
     idle_hold_min, _max how long to stay idle after an error: doubles with each error from one to the other
     open_time          how long to wait for an OPEN (RFC 4271 section 8.2.2: a large hold time)
     restart_time       for how long the peer should keep our routes when we restart; 0: no graceful restart
-    restarting         we have just started, and may have had a session before (RFC 4724 section 3, Restart State)
+    restarting         we have just started, and may have had a session before: the Restart State bit (RFC
+                       4724 section 3)
 
     What OPEN says cannot change under a session: a new value of a field in `OPEN_FIELDS` resets it. Every
     other field takes effect in place.
@@ -176,7 +177,8 @@ class RefreshRequested:
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """A session, or an attempt at one, has ended. `was_established`: routes were exchanged and are void now.
+    """A session has ended, or an attempt at one, with its last connection. `was_established`: routes were
+    exchanged, and are void now.
 
     `sent` and `received` hold the NOTIFICATION that ended it, where there was one; `cause` is an exception of
     ours that should not have been possible; `text` is one line for people, safe to print."""

@@ -53,6 +53,11 @@ def session_config(number: int, peer: int = 0, **changes: object) -> SessionConf
         local_router_id=bytes((10, 0, 0, number)),
         families=frozenset((Family.IPV4,)),
     )
+    return with_changes(config, changes)
+
+
+def with_changes(config: SessionConfig, changes: dict[str, object]) -> SessionConfig:
+    """The configuration with some fields changed."""
     return replace(config, **changes)  # type: ignore[arg-type]
 
 
