@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from routed import __version__, log
 from routed.bgp.config import ClientRange, SpeakerConfig
@@ -68,13 +68,10 @@ class AgentOptions:
 class _DatastoreState:
     """What is known of the datastore."""
 
-    url: str = ""
     synced: bool = False
     lost_since: datetime | None = None
     lost_reason: str = ""
     problems: tuple[Problem, ...] = ()
-    records: int = 0
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class Agent:
@@ -144,9 +141,10 @@ class Agent:
                 case Lost():
                     self._state.lost_since, self._state.lost_reason = event.since, event.reason
                     self._log.error(
-                        "datastore lost: nothing is withdrawn, sessions and routes stay as they are",
+                        "datastore lost: sessions and routes stay as they are"
+                        if self._state.synced
+                        else "waiting for the datastore",
                         reason=event.reason,
-                        since=event.since.isoformat(timespec="seconds"),
                     )
                     self.on_status()
                 case Restored():
@@ -163,9 +161,9 @@ class Agent:
         if isinstance(batch, Snapshot):
             self._state.synced = True
             self._log.info("records read", records=len(batch.upserts), problems=len(batch.problems))
-        self._report((), delta.problems)
-        for problem in delta.problems_solved:
-            self._log.info("solved", problem=str(problem))
+            self._report((), self.intent.problems)
+        else:
+            self._report(delta.problems_solved, delta.problems)
         self._apply(delta)
         self.on_status()
 
@@ -279,14 +277,15 @@ class Agent:
         return NullFib(), NullMonitor()
 
     async def _close(self, fib: FibProtocol, monitor: MonitorProtocol) -> None:
-        self._speaker.close(graceful=self.options.graceful_stop, message="routed stops")
         if self._status is not None:
             self._status.write()
+        self._speaker.close(graceful=self.options.graceful_stop, message="routed stops")
         monitor.close()
         fib.close()
         if self._datastore is not None:
             await self._datastore.close()
-        self._log.info("routed has stopped; its kernel routes stay")
+        routes = sum(len(routes) for routes in fib.installed.values())
+        self._log.info("routed has stopped", kernel_routes_that_stay=routes)
 
     # Status
 
