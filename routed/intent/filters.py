@@ -49,6 +49,8 @@ class PrefixMatch:
     operator: MatchOperator
     minimum: int
     maximum: int
+    text: str
+    """`network` as the record writes it."""
     bounded: bool = False
     """True where the record gives `prefixLength`."""
 
@@ -138,7 +140,14 @@ def _prefix(rule: FilterRule) -> PrefixMatch | None:
     bounds = rule.prefix_length
     minimum = rule.cidr.prefixlen if bounds is None or bounds.min is None else bounds.min
     maximum = rule.cidr.max_prefixlen if bounds is None or bounds.max is None else bounds.max
-    return PrefixMatch(rule.cidr, rule.match_operator, minimum, maximum, bounded=bounds is not None)
+    return PrefixMatch(
+        rule.cidr,
+        rule.match_operator,
+        max(minimum, rule.cidr.prefixlen),
+        maximum,
+        text=str(rule.cidr),
+        bounded=bounds is not None,
+    )
 
 
 __all__ = [

@@ -1,0 +1,121 @@
+"""`routed render`: the configuration of another BGP daemon, as this node."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from routed.cli import common
+
+if TYPE_CHECKING:
+    from routed.datastore import Batch, Datastore
+    from routed.intent.options import Options
+    from routed.render.bird import Rendered
+
+
+def render(
+    datastore: common.Datastore,
+    node: Annotated[
+        str | None,
+        typer.Option(
+            "--node",
+            envvar=["ROUTED_NODE", "NODENAME"],
+            help="Name of the node's record; without it as calico-node finds it: its nodename file, "
+            "HOSTNAME, the host's name.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", envvar="ROUTED_OUT", help="Write the files to this folder."),
+    ] = None,
+    stdout: Annotated[
+        bool, typer.Option("--stdout", help="Print the files instead, passwords left out.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Let a local BIRD 1.6 parse the files first (bird -p).")
+    ] = False,
+) -> None:
+    """Write the BIRD 1.6 configuration that Calico's confd writes for a node from the same records.
+
+    Files that are right already are left alone; each other one is replaced as a whole. With --check nothing
+    is written that BIRD does not take."""
+    from routed.datastore import open_datastore
+    from routed.intent.options import Options
+    from routed.render.bird import without_passwords
+
+    if out is None and not stdout and not check:
+        common.fail("nothing to do: give --out DIR, --stdout or --check")
+    try:
+        options = Options.from_environ(os.environ, common.node_name(node))
+        store = open_datastore(datastore)
+    except ValueError as error:
+        common.fail(str(error))
+    batch = asyncio.run(_first(store, datastore))
+    rendered = _render(batch, options)
+    if check:
+        _check(rendered)
+    if stdout:
+        for name, text in without_passwords(rendered).items():
+            typer.echo(f"#### {name}\n{text}")
+    if out is not None:
+        _write(out, rendered)
+
+
+async def _first(store: Datastore, url: str) -> Batch:
+    """All records, as the datastore has them now."""
+    from routed.datastore import Lost, Snapshot
+
+    reason = "it ended before it said anything"
+    try:
+        async for event in store.watch():
+            if isinstance(event, Snapshot):
+                return event
+            if isinstance(event, Lost):
+                reason = event.reason
+                break
+    finally:
+        await store.close()
+    return common.fail(f"--datastore {url}: {reason}")
+
+
+def _render(batch: Batch, options: Options) -> Rendered:
+    """Compiles and renders; what is wrong goes to standard error, and the rest is rendered all the same."""
+    from routed.intent.compiler import compile_intent
+    from routed.intent.local_workloads import read_endpoint_statuses
+    from routed.render import bird
+
+    workloads, unread = read_endpoint_statuses(options.endpoint_status_prefix)
+    intent = compile_intent((*batch.upserts, *workloads), options)
+    rendered = bird.render(intent)
+    for problem in (*batch.problems, *unread, *intent.problems, *rendered.problems):
+        typer.echo(f"routed: {problem.severity}: {problem}", err=True)
+    return rendered
+
+
+def _check(rendered: Rendered) -> None:
+    """Exits with 1 where BIRD refuses a file, with 2 where there is no BIRD to ask."""
+    from routed.render.check import NoBirdError, check, find_programs
+
+    try:
+        outcomes = list(check(rendered.files, find_programs()))
+    except NoBirdError as error:
+        common.fail(f"--check: {error}")
+    for outcome in outcomes:
+        typer.echo(f"{outcome.file}: {outcome.error or f'{outcome.program} takes it'}", err=True)
+    if any(outcome.error for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def _write(out: Path, rendered: Rendered) -> None:
+    from routed.render.files import write_files
+
+    try:
+        written = write_files(out, rendered.files)
+    except OSError as error:
+        common.fail(f"--out {out}: {error.strerror}: {error.filename}")
+    what = f"wrote {', '.join(written)}" if written else "nothing changed"
+    typer.echo(f"{out}: {what}", err=True)

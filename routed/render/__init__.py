@@ -1,0 +1,1 @@
+"""A NodeIntent as the configuration of other BGP daemons."""
