@@ -199,9 +199,13 @@ def _read_chunk(chunk: str, first_line: int) -> Iterator[Document]:
             if document is not None:
                 yield document
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line if error.problem_mark else 0
+        line, column = (error.problem_mark.line, error.problem_mark.column) if error.problem_mark else (0, 0)
+        lines = chunk.rstrip().split("\n")
         reason = ", ".join(part for part in (error.context, error.problem) if part)
-        raise DocumentError(first_line + line, f"is not YAML: {reason}") from None
+        if line < len(lines) and lines[line][column : column + 1] == "\t":
+            reason += ", a tab: indent with spaces"
+        # libyaml often finds out only at the end of the text, which is on no line any more.
+        raise DocumentError(first_line + min(line, len(lines) - 1), f"is not YAML: {reason}") from None
     except yaml.reader.ReaderError as error:
         line = chunk.count("\n", 0, error.position)
         raise DocumentError(first_line + line, f"is not YAML: {error.reason}") from None
@@ -351,8 +355,10 @@ class _Builder:
 
     def _scalar(self, event: yaml.ScalarEvent) -> object:
         """The value of a scalar: a plain one is resolved, a quoted one is a text; a tag says which it is."""
-        if event.tag is None or event.tag == "!":
+        if event.tag is None:
             return resolve(event.value) if event.implicit[0] else event.value
+        if event.tag == "!":
+            return event.value
         name = event.tag.removeprefix("tag:yaml.org,2002:")
         if name == "str":
             return event.value
@@ -379,7 +385,7 @@ _WORDS: dict[str, object] = {"~": None, "null": None, "Null": None, "NULL": None
 }
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,40})")
 _BASED = re.compile(r"([-+]?)0(?:x([0-9a-fA-F_]{1,40})|b([01_]{1,140})|o?([0-7_]{1,50}))")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]{1,4})?")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]{1,4})?")
 _SPECIAL_FLOAT = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 
 
