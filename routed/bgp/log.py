@@ -29,7 +29,7 @@ class Segment:
     next     the segment after this one, once this one is full
     """
 
-    __slots__ = ("_buffer", "entries", "length", "next", "own", "start", "view")
+    __slots__ = ("__weakref__", "_buffer", "entries", "length", "next", "own", "start", "view")
 
     def __init__(self, start: int, octets: int) -> None:
         self.start = start
