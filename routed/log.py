@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from typing import Any, Literal
@@ -46,6 +47,16 @@ def _one_line(_logger: object, _method: str, event: structlog.typing.EventDict) 
     return event
 
 
+class _StandardOutput:
+    """Prints lines. A reader that has gone away costs the lines, not the process."""
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError):
+            print(message, flush=True)
+
+    log = debug = info = warning = error = critical = fatal = exception = msg
+
+
 def set_level(name: str) -> None:
     """Put a level in force, by any of the names in LEVELS, in any case. Raises ValueError for another
     name."""
@@ -66,7 +77,7 @@ def configure(level: str = "info", output: Format = "auto") -> None:
     as_json = output == "json" or (output == "auto" and not terminal)
     processors: list[structlog.typing.Processor] = [
         _below_threshold,
-        structlog.stdlib.add_log_level if as_json else structlog.processors.add_log_level,
+        structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True)
         if as_json
         else structlog.processors.TimeStamper("%H:%M:%S.%f", utc=False),
@@ -77,7 +88,7 @@ def configure(level: str = "info", output: Format = "auto") -> None:
         processors += [_one_line, structlog.dev.ConsoleRenderer(colors=terminal, pad_event_to=32)]
     structlog.configure(
         processors=processors,
-        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        logger_factory=lambda *_args: _StandardOutput(),
         cache_logger_on_first_use=False,
     )
 

@@ -1,7 +1,8 @@
-"""Virtual time and a network in memory: whole speakers run against each other without waiting and without TCP.
+"""Virtual time and a network in memory: whole speakers against each other, without waiting and without TCP.
 
-`run` runs a coroutine on an event loop whose clock jumps to the next timer whenever nothing else is to be done,
-so that a hold timer of 90 seconds costs nothing, and the order of events does not depend on the machine.
+`run` runs a coroutine on an event loop whose clock jumps to the next timer whenever nothing else is to be
+done, so that a hold timer of 90 seconds costs nothing, and the order of events does not depend on the
+machine.
 """
 
 from __future__ import annotations

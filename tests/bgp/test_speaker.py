@@ -124,7 +124,8 @@ async def test_two_speakers_exchange_routes_and_withdraw_them(wire: Wire) -> Non
     a.speaker.withdraw(V4, nlri("10.1.0.0/26"), SourceKind.STATIC)
     await until(lambda: len(b.table()) == 1)
     assert b.table() == {"10.1.0.64/26": "10.0.0.1"}
-    # Both dialled and both accepted: the collision was judged, and one connection is left (RFC 4271 section 6.8).
+    # Both dialled and both accepted: the collision was judged, and one connection is left (RFC 4271
+    # section 6.8).
     assert a.established() == b.established() == 1
     assert sum(not link.sock.fileno() < 0 for pair in wire.links for link in pair) == 2
 

@@ -1,0 +1,195 @@
+"""Real sockets on loopback: accept, dial, order and bounds of what is sent."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+import pytest
+
+from routed.bgp.transport import (
+    READ_OCTETS,
+    Buffer,
+    Connection,
+    Endpoint,
+    Link,
+    TcpNetwork,
+    plain_address,
+)
+
+LOOPBACK = ip_address("127.0.0.1")
+
+
+class Handler:
+    """Remembers what came."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.lost: str | None = None
+
+    def on_bytes(self, connection: Connection, data: memoryview) -> None:
+        self.data += bytes(data)
+
+    def on_lost(self, connection: Connection, reason: str) -> None:
+        self.lost = reason
+
+
+class Messages:
+    """An outlet of whole messages of one length."""
+
+    def __init__(self, message: bytes, count: int) -> None:
+        self.length = len(message)
+        self.pending = memoryview(message * count)
+
+    @property
+    def at_message_boundary(self) -> bool:
+        return len(self.pending) % self.length == 0
+
+    def collect(self, budget: int) -> Sequence[Buffer]:
+        return [self.pending[: max(budget, self.length)]] if self.pending else []
+
+    def collect_to_boundary(self) -> Sequence[Buffer]:
+        return [self.pending[: len(self.pending) % self.length]]
+
+    def advance(self, sent: int) -> None:
+        self.pending = self.pending[sent:]
+
+
+async def until(condition: object) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # type: ignore[operator]
+            await asyncio.sleep(0.001)
+
+
+def link_pair() -> tuple[Link, socket.socket]:
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    end = Endpoint(LOOPBACK, 1)
+    return Link(ours, end, end), theirs
+
+
+def test_dial_and_accept_know_both_ends() -> None:
+    async def main() -> None:
+        network = TcpNetwork(asyncio.get_running_loop())
+        accepted: list[Link] = []
+        dialed: list[tuple[Link | None, str]] = []
+        listener = network.listen(Endpoint(LOOPBACK, 0), accepted.append)
+        port = listener.endpoint.port  # type: ignore[attr-defined]
+        network.dial(Endpoint(LOOPBACK, port), ip_address("127.0.0.7"), lambda *what: dialed.append(what))
+        await until(lambda: accepted and dialed)
+        ours, reason = dialed[0]
+        assert ours is not None
+        assert reason == ""
+        assert ours.local == accepted[0].remote
+        assert ours.local.address == ip_address("127.0.0.7")
+        assert ours.remote == accepted[0].local
+        for link in (ours, accepted[0]):
+            link.sock.close()
+        listener.close()
+
+    asyncio.run(main())
+
+
+def test_a_dial_that_fails_says_why_and_a_closed_one_says_nothing() -> None:
+    async def main() -> None:
+        network = TcpNetwork(asyncio.get_running_loop())
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        failed: list[tuple[Link | None, str]] = []
+        network.dial(Endpoint(LOOPBACK, port), None, lambda *what: failed.append(what))
+        await until(lambda: failed)
+        assert failed == [(None, "Connection refused")]
+        network.dial(Endpoint(LOOPBACK, port), ip_address("203.0.113.9"), lambda *what: failed.append(what))
+        await until(lambda: len(failed) == 2)
+        assert failed[1] == (None, "Cannot assign requested address")
+        network.dial(Endpoint(LOOPBACK, port), None, lambda *what: failed.append(what)).close()
+        await asyncio.sleep(0)
+        assert len(failed) == 2
+
+    asyncio.run(main())
+
+
+def test_a_port_that_is_taken_is_an_os_error() -> None:
+    async def main() -> None:
+        network = TcpNetwork(asyncio.get_running_loop())
+        first = network.listen(Endpoint(LOOPBACK, 0), lambda link: None)
+        with pytest.raises(OSError, match="Address already in use"):
+            network.listen(first.endpoint, lambda link: None)  # type: ignore[attr-defined]
+        first.close()
+
+    asyncio.run(main())
+
+
+def test_what_is_read_goes_to_the_handler_and_so_does_the_end() -> None:
+    async def main() -> None:
+        link, theirs = link_pair()
+        handler = Handler()
+        Connection(asyncio.get_running_loop(), link, handler, memoryview(bytearray(READ_OCTETS)))
+        with theirs:
+            theirs.sendall(b"x" * 100_000)
+            await until(lambda: len(handler.data) == 100_000)
+        await until(lambda: handler.lost is not None)
+        assert handler.lost == "closed by the peer"
+
+    asyncio.run(main())
+
+
+def test_control_messages_go_between_updates_never_into_one() -> None:
+    """With a peer that reads slowly, each KEEPALIVE arrives after at most what the socket held already."""
+
+    async def main() -> None:
+        link, theirs = link_pair()
+        link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+        theirs.setblocking(False)
+        connection = Connection(
+            asyncio.get_running_loop(), link, Handler(), memoryview(bytearray(READ_OCTETS))
+        )
+        message = b"U" * 999 + b"."
+        connection.outlets.append(Messages(message, 500))
+        connection.pump()
+        connection.send(b"KEEPALIVE")
+        got = b""
+        reads_until_keepalive = 0
+        async with asyncio.timeout(10):
+            while len(got) < 500 * len(message) + 9:
+                try:
+                    piece = theirs.recv(777)
+                except BlockingIOError:
+                    await asyncio.sleep(0)
+                    continue
+                got += piece
+                reads_until_keepalive += b"KEEPALIVE" not in got
+        assert got.replace(b"KEEPALIVE", b"", 1) == message * 500
+        assert got.index(b"KEEPALIVE") % len(message) == 0
+        assert got.index(b"KEEPALIVE") < 100 * len(message)
+        theirs.close()
+        connection.close()
+
+    asyncio.run(main())
+
+
+def test_close_sends_what_the_socket_takes() -> None:
+    async def main() -> None:
+        link, theirs = link_pair()
+        connection = Connection(
+            asyncio.get_running_loop(), link, Handler(), memoryview(bytearray(READ_OCTETS))
+        )
+        connection.send(b"NOTIFICATION")
+        connection.close()
+        connection.send(b"never")
+        with theirs:
+            assert theirs.recv(100) == b"NOTIFICATION"
+            assert theirs.recv(100) == b""
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [("::ffff:10.0.0.1", "10.0.0.1"), ("fe80::1%eth0", "fe80::1"), ("10.0.0.1", "10.0.0.1")],
+)
+def test_plain_address(text: str, address: str) -> None:
+    assert plain_address(text) == ip_address(address)

@@ -1,0 +1,89 @@
+"""The command line: what it refuses and how it says so, and the two daemons as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from routed import __version__
+from routed.cli import app, common
+
+RR = ["rr", "--listen", "127.0.0.1:1790", "--as", "64512", "--router-id", "127.0.0.1"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run", "--datastore", "redis://x", "--node", "n"], "redis"),
+        (["run", "--datastore", "file:x", "--node", "n", "--on-stop", "never"], "--on-stop"),
+        (["run", "--datastore", "file:x", "--node", "n", "--families-per-session", "3"], "one or both"),
+        (["run", "--datastore", "file:x", "--node", "n", "--log-level", "loud"], "--log-level"),
+        (["run", "--datastore", "file:x", "--node", "n", "--log-format", "xml"], "--log-format"),
+        ([*RR], "--clients"),
+        ([*RR, "--clients", "127.1.0.0/33"], "--clients"),
+        ([*RR, "--clients", "127.1.0.0/16", "--cluster-id", "x"], "--cluster-id"),
+        ([*RR[:4], "0", *RR[5:], "--clients", "127.1.0.0/16"], "--as"),
+        ([*RR[:4], "4294967296", *RR[5:], "--clients", "127.1.0.0/16"], "--as"),
+        ([*RR[:-1], "0.0.0.0", "--clients", "127.1.0.0/16"], "--router-id"),
+        (["rr", "--listen", "::1:1790", *RR[3:], "--clients", "127.1.0.0/16"], "brackets"),
+        (["rr", "--listen", "127.0.0.1", *RR[3:], "--clients", "127.1.0.0/16"], "--listen"),
+        (["rr", "--listen", "127.0.0.1:0", *RR[3:], "--clients", "127.1.0.0/16"], "--listen"),
+        (["rr", "--listen", "0.0.0.0:1790", *RR[3:], "--datastore", "file:x"], "--listen"),
+    ],
+)
+def test_a_wrong_option_is_named_and_ends_with_status_2(arguments: list[str], says: str) -> None:
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert says in result.output
+    assert "Traceback" not in result.output
+
+
+def test_version() -> None:
+    assert CliRunner().invoke(app, ["--version"]).output == f"routed {__version__}\n"
+
+
+def test_node_name_as_calico_node_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "nodename"
+    monkeypatch.setenv("CALICO_NODENAME_FILE", str(file))
+    monkeypatch.setenv("HOSTNAME", "from-environment")
+    assert common.node_name("given") == "given"
+    assert common.node_name(None) == "from-environment"
+    file.write_text("from-file\n")
+    assert common.node_name(None) == "from-file"
+
+
+def test_a_reflector_process_starts_says_what_it_does_and_stops_on_sigterm(tmp_path: Path) -> None:
+    status = tmp_path / "status.json"
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "routed", "rr", "--listen", "127.0.0.1:17903", "--as", "64512"),
+            *("--router-id", "127.0.0.1", "--clients", "127.1.0.0/16", "--status-file", str(status)),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    lines: list[dict[str, object]] = []
+    for line in process.stdout:
+        lines.append(json.loads(line))
+        if lines[-1]["event"] == "speaking BGP":
+            break
+    process.send_signal(signal.SIGTERM)
+    lines += [json.loads(line) for line in process.stdout]
+    assert process.wait(10) == 0
+    process.stdout.close()
+    assert [line["event"] for line in lines] == [
+        "routed starts",
+        "listening",
+        "speaking BGP",
+        "routed has stopped",
+    ]
+    assert json.loads(status.read_text())["cluster_id"] == "127.0.0.1"

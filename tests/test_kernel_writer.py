@@ -1,0 +1,205 @@
+"""Which kernel route each prefix gets, and what the kernel's refusals lead to."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
+
+from routed.bgp.attributes import originate
+from routed.bgp.nlri import Family, from_network
+from routed.bgp.path import Router, Source, SourceKind
+from routed.bgp.rib import LocRib
+from routed.bgp.route import FibRoute, NextHop
+from routed.intent.types import (
+    FamilyIntent,
+    KernelAction,
+    KernelPolicy,
+    KernelRule,
+    OriginatedRoute,
+    OriginKind,
+)
+from routed.kernel.base import FibError
+from routed.kernel.dryrun import NullFib
+from routed.kernel_writer import FALLBACK_METRIC, KernelWriter
+from routed.resources import Key
+
+V4 = Family.IPV4
+NET = ip_network("10.1.0.0/26")
+NLRI = from_network(NET)
+ROUTER = Router(router_id=b"\x0a\0\0\1")
+NORMAL = 1024
+
+
+class Node:
+    """A writer, its Loc-RIB and a FIB that only remembers."""
+
+    def __init__(self, policy: KernelPolicy | None = None) -> None:
+        self.rib = LocRib(V4)
+        self.fib = NullFib()
+        ribs = {V4: self.rib, Family.IPV6: LocRib(Family.IPV6)}
+        self.writer = KernelWriter(self.fib, ribs, lambda: None)
+        self.set_policy(policy or KernelPolicy())
+        self.peers = 0
+
+    def set_policy(self, policy: KernelPolicy) -> None:
+        self.writer.set_family(V4, FamilyIntent(V4, ip_interface("10.0.0.1/24"), kernel_policy=policy))
+
+    def learn(self, next_hop: str, *, local_pref: int | None = None) -> Source:
+        self.peers += 1
+        source = Source(
+            f"peer{self.peers}",
+            SourceKind.IBGP,
+            ROUTER,
+            address=ip_address(next_hop).packed,
+            router_id=bytes((10, 0, 0, 100 + self.peers)),
+            remote_as=64512,
+            local_as=64512,
+        )
+        attributes = originate(next_hop=ip_address(next_hop).packed, local_pref=local_pref)
+        self.rib.insert(source.path(attributes), (NLRI,))
+        self.writer.update(V4, (NLRI,))
+        return source
+
+    def originate(
+        self, kind: OriginKind, *, blackhole: bool = True, source: SourceKind | None = None
+    ) -> None:
+        self.writer.originated[V4, NLRI] = OriginatedRoute(
+            NET, kind, Key("BlockAffinity", "x"), "confirmed affinity", advertise=True, blackhole=blackhole
+        )
+        if source is not None:
+            local = Source(source.value, source, ROUTER)
+            self.rib.insert(local.path(originate(next_hop=bytes(4))), (NLRI,))
+        self.writer.update(V4, (NLRI,))
+
+    @property
+    def wish(self) -> FibRoute | None:
+        return self.fib.wanted[V4].get(NLRI)
+
+
+def hops(*gateways: str, metric: int = NORMAL) -> FibRoute:
+    return FibRoute(tuple(NextHop(ip_address(one)) for one in gateways), metric)
+
+
+def test_a_learned_route_goes_by_its_next_hop_with_the_metric_of_its_local_pref() -> None:
+    node = Node()
+    node.learn("10.0.0.2")
+    assert node.wish == hops("10.0.0.2")
+    node = Node()
+    node.learn("10.0.0.2", local_pref=2147483647 - 512)
+    assert node.wish == hops("10.0.0.2", metric=512)
+
+
+def test_equal_paths_are_merged_in_one_order() -> None:
+    node = Node()
+    node.learn("10.0.0.9")
+    node.learn("10.0.0.2")
+    assert node.wish == hops("10.0.0.2", "10.0.0.9")
+
+
+def test_a_withdrawn_route_leaves_the_kernel() -> None:
+    node = Node()
+    source = node.learn("10.0.0.2")
+    node.rib.drop(source)
+    node.writer.update(V4, (NLRI,))
+    assert node.wish is None
+
+
+def test_an_owned_block_is_a_blackhole_whatever_peers_say_of_it() -> None:
+    node = Node()
+    node.originate(OriginKind.BLOCK, source=SourceKind.STATIC)
+    assert node.wish == FibRoute((), NORMAL)
+    node.learn("10.0.0.2", local_pref=2147483647 - NORMAL)
+    assert node.wish == FibRoute((), NORMAL)
+    # A better than normal LOCAL_PREF overrides the local route (calico-semantics section 3).
+    node.learn("10.0.0.3", local_pref=2147483647 - 512)
+    assert node.wish == hops("10.0.0.3", metric=512)
+
+
+def test_under_a_borrowed_address_lies_a_blackhole_that_any_route_beats() -> None:
+    node = Node()
+    node.originate(OriginKind.BORROWED, source=SourceKind.ALLOCATED)
+    assert node.wish == FibRoute((), FALLBACK_METRIC)
+    node.learn("10.0.0.2")  # the pod has moved, its IPAM block is behind
+    assert node.wish == hops("10.0.0.2")
+
+
+def test_a_single_address_block_has_no_blackhole() -> None:
+    node = Node()
+    node.originate(OriginKind.BLOCK, blackhole=False, source=SourceKind.STATIC)
+    assert node.wish is None
+
+
+def test_a_rejected_route_is_kept_out_with_its_reason_and_comes_in_when_the_policy_does() -> None:
+    pool = KernelRule(
+        ip_network("10.1.0.0/16"), KernelAction.REJECT, "IPPool vxlan: the node agent routes it"
+    )
+    node = Node(KernelPolicy(rules=(pool,)))
+    node.learn("10.0.0.2")
+    assert node.wish is None
+    assert node.writer.reasons[V4, NLRI] == "IPPool vxlan: the node agent routes it"
+    node.set_policy(KernelPolicy())
+    assert node.wish == hops("10.0.0.2")
+    assert not node.writer.reasons
+
+
+def test_tunnels_and_cross_subnet() -> None:
+    def policy(action: KernelAction) -> KernelPolicy:
+        return KernelPolicy(rules=(KernelRule(ip_network("10.1.0.0/16"), action, "IPPool"),))
+
+    node = Node(policy(KernelAction.TUNNEL))
+    node.learn("10.0.0.2")
+    assert node.wish == FibRoute((NextHop(ip_address("10.0.0.2"), "tunl0", onlink=True),), NORMAL)
+    node.set_policy(policy(KernelAction.TUNNEL_CROSS_SUBNET))
+    assert node.wish == hops("10.0.0.2")
+    node = Node(policy(KernelAction.TUNNEL_CROSS_SUBNET))
+    node.learn("10.9.0.2")
+    assert node.wish == FibRoute((NextHop(ip_address("10.9.0.2"), "tunl0", onlink=True),), NORMAL)
+
+
+def test_a_wireguard_next_hop_is_left_to_the_agent() -> None:
+    node = Node(KernelPolicy(rejected_next_hops=frozenset({ip_address("10.0.0.2")})))
+    node.learn("10.0.0.2")
+    assert node.wish is None
+    assert "WireGuard" in node.writer.reasons[V4, NLRI]
+
+
+class RefusingFib(NullFib):
+    """A kernel that refuses everything until it is told otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.retries = 0
+        self.error = FibError(V4, NLRI, None, 101, "ENETUNREACH", "no way to the next hop")
+
+    @property
+    def failed(self) -> Any:
+        return {(V4, NLRI): self.error}
+
+    async def flush(self) -> list[FibError]:
+        return [self.error]
+
+    async def retry_failed(self) -> list[FibError]:
+        self.retries += 1
+        return [self.error]
+
+
+def test_refusals_are_said_once_and_tried_again_in_time(capsys: Any) -> None:
+    from routed import log
+    from tests.virtual import run
+
+    async def main() -> RefusingFib:
+        fib = RefusingFib()
+        writer = KernelWriter(fib, {family: LocRib(family) for family in Family}, lambda: None)
+        task = asyncio.create_task(writer.run())
+        await asyncio.sleep(100)
+        task.cancel()
+        return fib
+
+    log.configure("info", "json")
+    fib = run(main())
+    assert fib.retries >= 2
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 1
+    assert "ENETUNREACH" in said[0]
+    assert "10.1.0.0/26" in said[0]
