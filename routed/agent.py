@@ -229,6 +229,7 @@ class Agent:
             originated=len(self.intent.originated),
             reflector=config.cluster_id is not None,
         )
+        self.on_status()
 
     def _originate(self, network: Network, route: OriginatedRoute | None) -> None:
         """One route of our own came, changed or went."""
