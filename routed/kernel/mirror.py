@@ -300,7 +300,7 @@ class Mirror:
         """True for what the kernel itself (port 0) took out because its links are down: OwnRoutesInDoubt said
         so for all at once."""
         links = [self._links.get(path.ifindex) for path in route.paths]
-        return message.port == 0 and all(link is None or not link.up for link in links)
+        return message.port == 0 and bool(links) and all(link is None or not link.up for link in links)
 
     def _add(self, route: KernelRoute) -> AlienRoute:
         place = _place(route)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import select
+import socket
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -26,6 +28,7 @@ from routed.kernel.base import (
     is_workload_interface,
 )
 from routed.kernel.fib import Fib
+from routed.kernel.netlink import Message, messages
 from tests.kernel.kernel import Namespace, Watch, opened_fib, opened_monitor, prefix, route, run
 
 pytestmark = pytest.mark.netns
@@ -334,6 +337,32 @@ def test_own_changes_are_not_told_those_of_others_are(ns: Namespace) -> None:
                 watch.forget()
 
     run(scenario())
+
+
+def test_our_own_changes_do_not_even_wake_us(ns: Namespace) -> None:
+    """The socket filter: 1,000 routes go in without a notification in the buffer; others' changes come
+    through."""
+
+    async def scenario() -> None:
+        async with opened_fib(ns) as fib, opened_monitor(ns, fib_port=fib.port) as watch:
+            sock = watch.monitor._events.socket
+            for n in range(1000):
+                fib.replace(Family.IPV4, bytes((24, 20, n >> 8, n & 255)), route("10.9.0.2"))
+            assert await fib.flush() == []
+            own = [message.port for message in pending(sock)]
+            assert fib.port not in own
+            ns.ip("route del 20.0.7.0/24 proto 171")
+            assert [message.type for message in pending(sock) if message.port not in (0, fib.port)] == [25]
+
+    run(scenario())
+
+
+def pending(sock: socket.socket) -> list[Message]:
+    """The notifications in the receive buffer."""
+    found: list[Message] = []
+    while select.select([sock], [], [], 0)[0]:
+        found += messages(sock.recv(65536))
+    return found
 
 
 def test_multipath_put_in_place_of_ours_is_told(ns: Namespace) -> None:
