@@ -9,7 +9,7 @@ from __future__ import annotations
 import typer
 
 from routed import __version__
-from routed.cli import rr, run
+from routed.cli import render, rr, run
 
 app = typer.Typer(
     name="routed",
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("rr")(rr.rr)
+app.command("render")(render.render)
 
 
 def _print_version(value: bool) -> None:
