@@ -457,11 +457,11 @@ class Session:
         self._schedule_dial(now)
 
     def _on_shut(self, conn: _Connection, row: Transition, now: float, detail: _Detail) -> None:
-        self._end(conn, now, detail, detail.sent)
+        self._end(conn, row, now, detail)
 
     def _on_fail(self, conn: _Connection, row: Transition, now: float, detail: _Detail) -> None:
         """End a connection; without another the session falls back to `row.next`, IDLE or ACTIVE."""
-        self._end(conn, now, detail, detail.sent or row.notification)
+        self._end(conn, row, now, detail)
         if self._connections:
             self._schedule_dial(now)
         elif row.next is State.IDLE:
@@ -560,23 +560,23 @@ class Session:
         del self._connections[conn.id]
         self._actions.append(Close(conn.id))
 
-    def _end(self, conn: _Connection, now: float, detail: _Detail, notification: Notification | None) -> None:
+    def _end(self, conn: _Connection, row: Transition, now: float, detail: _Detail) -> None:
         """Close a connection for a reason; tell where the session, or the attempt at one, ends with it."""
         was_established = conn.state is State.ESTABLISHED
+        notification = detail.sent or row.notification
         if notification is not None:
             self._send_notification(conn, notification)
         self._close(conn)
         text = _down_text(detail, notification)
         self.last_error = text
         if was_established:
-            self.flaps += 1
-            if (
-                self.established_at is not None
-                and now - self.established_at >= self.config.connect_retry_time
-            ):
+            assert self.established_at is not None
+            if now - self.established_at >= self.config.connect_retry_time:
                 self._attempts = 0
+            self.flaps += 1
             self.established_at = None
-        if was_established or not self._connections:
+        goes_on = bool(self._connections) or (self._dialing and row.next is State.ACTIVE)
+        if was_established or not goes_on:
             self._actions.append(
                 Down(conn.id, was_established, text, notification, detail.received, detail.cause)
             )

@@ -177,8 +177,8 @@ class RefreshRequested:
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """A session has ended, or an attempt at one, with its last connection. `was_established`: routes were
-    exchanged, and are void now.
+    """A session has ended, or an attempt at one, with its last connection and no dial under way.
+    `was_established`: routes were exchanged, and are void now.
 
     `sent` and `received` hold the NOTIFICATION that ended it, where there was one; `cause` is an exception of
     ours that should not have been possible; `text` is one line for people, safe to print."""
