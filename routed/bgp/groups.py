@@ -334,6 +334,9 @@ class ExportGroups:
     def _group(self, key: GroupKey) -> Group:
         group = self.groups.get(key)
         if group is None:
+            # All groups tell the same state: a member that is moved from one to another, and back before the
+            # loop turns, must not hear of an older one.
+            self.rib.flush()
             group = self.groups[key] = Group(key, self._make_exporter(key), self.limits)
             group.apply(self._by_path(self.rib.routes))
         return group

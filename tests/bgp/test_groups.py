@@ -153,6 +153,7 @@ class Groups(RuleBasedStateMachine):
         joined=st.sets(some_peer),
     )
     def begin(self, lag: int, segment: int, snapshot: int, catch_up: int, joined: set[int]) -> None:
+        self.rib.subscribe(self.on_changes)
         self.groups = ExportGroups(self.rib, accept_all, Limits(lag, snapshot, catch_up, segment))
         for number in sorted(joined):
             self.join(number)
@@ -197,11 +198,10 @@ class Groups(RuleBasedStateMachine):
 
     @rule(limit=st.sampled_from([None, None, 1, 3]))
     def flush(self, limit: int | None) -> None:
-        changed: list[bytes] = []
-        self.rib._listeners.append(changed.extend)  # what this flush is about, for the history
         self.rib.flush(limit)
-        self.rib._listeners.pop()
-        for one in changed:
+
+    def on_changes(self, prefixes: Sequence[bytes]) -> None:
+        for one in prefixes:
             self.history[one].append(self.paths(one))
 
     def paths(self, prefix: bytes) -> dict[int, Announcement]:
@@ -211,7 +211,6 @@ class Groups(RuleBasedStateMachine):
     def join(self, number: int) -> None:
         if number in self.members:
             return
-        self.note_new_group(number)
         self.members[number] = self.groups.join(self.key(number), self.sources[number])
         self.receivers[number] = Receiver(Family.IPV4, ibgp=number not in EXTERNAL)
         self.checked[number] = 0
@@ -222,19 +221,12 @@ class Groups(RuleBasedStateMachine):
         router = replace(ROUTER, cluster_id=self.cluster_id[number])
         return key(self.sources[number].kind, client=number in CLIENTS, router=router)
 
-    def note_new_group(self, number: int) -> None:
-        """A new group is made from Loc-RIB as it is, with changes that are not handed on yet."""
-        if self.key(number) not in self.groups.groups:
-            for prefix in PREFIXES:
-                self.history[prefix].append(self.paths(prefix))
-
     @any_member
     @rule(data=st.data())
     def move(self, data: st.DataObject) -> None:
         """The export rules of a peer change while its session is up."""
         number = self.some_member(data)
         self.cluster_id[number] = CLUSTER_IDS[self.cluster_id[number] == CLUSTER_IDS[0]]
-        self.note_new_group(number)
         member = self.members[number]
         assert self.groups.move(member, self.key(number)) is member
         assert member.group.key == self.key(number)
@@ -701,3 +693,53 @@ def test_ipv6() -> None:
     rib.flush()
     send(member, receiver)
     assert list(receiver.table) == [nlri("fd00:2::/122")]
+
+
+def test_a_moved_member_is_sent_what_differs() -> None:
+    """A client that is none any more hears no more of the other non-client's routes, and of nothing else."""
+    rib = LocRib(Family.IPV4)
+    groups = ExportGroups(rib, accept_all)
+    client, non_client, reader = peer(2, client=True), peer(3), peer(4, client=True)
+    member, receiver = groups.join(AS_KEY, reader), Receiver(Family.IPV4)
+    for source, one in ((client, PREFIXES[0]), (non_client, PREFIXES[1])):
+        rib.update(source, [(originate(next_hop=source.address, local_pref=100), [one])])
+    rib.flush()
+    send(member, receiver)
+    before = receiver.table[PREFIXES[0]]
+    assert set(receiver.table) == {PREFIXES[0], PREFIXES[1]}
+    reader.client = False
+    assert groups.move(member, key()) is member
+    send(member, receiver)
+    assert receiver.heard[2:] == [(PREFIXES[1], None)]
+    assert list(groups.groups) == [key()]
+    reader.client = True
+    groups.move(member, AS_KEY)
+    send(member, receiver)
+    assert [one for one, _ in receiver.heard[3:]] == [PREFIXES[1]]
+    assert receiver.table[PREFIXES[0]] is before
+    assert receiver.ends_of_rib == 1
+
+
+@pytest.mark.parametrize("behind", ["nothing", "the log", "the limit", "the limit, asked before"])
+def test_route_refresh_sends_everything_between_the_markers(behind: str) -> None:
+    reflector = Reflector(
+        2, Limits(lag_octets=500, segment_octets=200, snapshot_octets=0, catch_up_prefixes=2)
+    )
+    member, receiver = reflector.members[1], reflector.receivers[1]
+    prefixes = [*PREFIXES, nlri("10.3.0.0/16"), nlri("10.4.0.0/16")]
+    reflector.announce(0, *prefixes)
+    reflector.drain()
+    if behind == "the limit, asked before":
+        member.resend(BORR, EORR)
+    for version in range({"nothing": 0, "the log": 2}.get(behind, 50)):
+        reflector.announce(0, prefixes[0], med=version)
+    assert member.lagging is behind.startswith("the limit")
+    if behind != "the limit, asked before":
+        member.resend(BORR, EORR)
+    receiver.table[nlri("10.66.0.0/16")] = receiver.table[prefixes[0]]  # lost on its way; EoRR removes it
+    before = len(receiver.heard)
+    reflector.drain(1)
+    assert {one for one, _ in receiver.heard[before:]} == set(prefixes)
+    assert set(receiver.table) == set(prefixes)
+    assert receiver.stale == set()
+    assert receiver.table[prefixes[0]].med == {"nothing": None, "the log": 1}.get(behind, 49)
