@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from datetime import UTC, datetime
 
 from routed.datastore.base import Event, Lost, Restored
@@ -56,7 +56,7 @@ class FileDatastore:
         self.path = path
         self._follower: _Follower | None = None
 
-    async def watch(self) -> AsyncIterator[Event]:
+    async def watch(self) -> AsyncGenerator[Event, None]:
         """See `base.Datastore`. Raises RuntimeError where a watch is on already."""
         if self._follower is not None:
             raise RuntimeError("a datastore is watched once at a time")
@@ -178,8 +178,12 @@ class _Follower:
         }
         for event in events:
             paths = self._paths_of(event)
-            if self._needs_rescan(event) or (paths and self.missing_since is not None):
+            if self._needs_rescan(event):
                 self.rescan_at = 0.0
+            if self.missing_since is not None:
+                # The files are elsewhere, and what happens to them there does not count until they are back.
+                self.rescan_at = 0.0 if paths else self.rescan_at
+                continue
             for path in paths:
                 self._on_file_event(path, event, now, event.cookie in moved_here)
 
@@ -291,6 +295,8 @@ class _Follower:
 
     async def _rescan(self, now: float) -> None:
         """Looks at all files: those that differ are read, those that are not there any more are missed."""
+        if self.inotify is not None:
+            self.blind = ""
         self.rescan_at = now + (BLIND_RESCAN_PERIOD if self.blind else RESCAN_PERIOD)
         self._watch_root()
         try:
@@ -350,16 +356,17 @@ class _Follower:
             self.inotify.watch_only(needed | self.deciding.keys() | tree.directories.keys())
 
     def _watch(self, directory: str, mask: Mask = CONTENTS) -> None:
-        if self.inotify is None:
+        inotify = self.inotify  # a close can come while a scan is on in its thread
+        if inotify is None:
             return
         try:
-            self.inotify.watch(directory, mask)
+            inotify.watch(directory, mask)
         except (FileNotFoundError, NotADirectoryError):
             return  # it has just gone: a scan that comes to it will say so
         except OSError as error:
-            self.blind = (
-                f"{directory} cannot be watched ({error.strerror}): raise fs.inotify.max_user_watches"
-            )
+            reason = error.strerror
+            self.blind = f"{directory} cannot be watched ({reason}): raise fs.inotify.max_user_watches"
+            self.rescan_at = min(self.rescan_at, self.loop.time() + BLIND_RESCAN_PERIOD)
 
     def _common_problems(self, tree: Tree) -> Iterable[Problem]:
         yield from tree.problems

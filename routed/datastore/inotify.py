@@ -73,24 +73,30 @@ class Inotify:
 
     def watch(self, directory: str, mask: Mask) -> None:
         """From now on changes in `directory` (a real path, no symbolic link in it) are events. A watch that
-        is there is widened, never narrowed. Raises OSError."""
-        watched = self._masks.get(directory, Mask(0))
-        if mask & ~watched:
-            mask |= watched
-            bits = int(mask | Mask.ONLYDIR)
-            watch = _checked(_libc.inotify_add_watch(self._fd, os.fsencode(directory), bits))
+        is there is widened, never narrowed. Where another directory has taken the path's place, it is that
+        which is watched. Raises OSError."""
+        wanted = mask | self._masks.get(directory, Mask(0))
+        before = self._watches.get(directory)
+        watch = _checked(
+            _libc.inotify_add_watch(self._fd, os.fsencode(directory), int(wanted | Mask.ONLYDIR))
+        )
+        if watch != before:
+            if before is not None:
+                self._remove(before)
             self._forget(watch)
-            self._directories[watch] = directory
-            self._watches[directory] = watch
-            self._masks[directory] = mask
+        self._directories[watch] = directory
+        self._watches[directory] = watch
+        self._masks[directory] = wanted
 
     def watch_only(self, directories: set[str]) -> None:
         """Stops the watches of all others. It starts none."""
         for directory in self._watches.keys() - directories:
-            watch = self._watches[directory]
-            self._forget(watch)
-            # It fails where the kernel has dropped the watch already, with the directory.
-            _libc.inotify_rm_watch(self._fd, watch)
+            self._remove(self._watches[directory])
+
+    def _remove(self, watch: int) -> None:
+        self._forget(watch)
+        # It fails where the kernel has dropped the watch already, with the directory.
+        _libc.inotify_rm_watch(self._fd, watch)
 
     def _forget(self, watch: int) -> None:
         directory = self._directories.pop(watch, None)
