@@ -1,21 +1,20 @@
 """The FIB: wishes for routes in, kernel routes out.
 
-`replace` only remembers. `flush` sends all that is pending, hundreds of
-requests in one netlink send, first what is to be installed, then what is to be removed, so that a prefix
-whose metric changes is never without a route. A route goes in with NLM_F_EXCL unless one of ours is known to
-be in its place: IPv4 and IPv6 both replace by prefix and metric alone, whoever's route it is.
+`replace` only remembers. `flush` sends all that is pending, hundreds of requests in one netlink send: first
+what is to be installed, then what is to be removed, so that a prefix whose metric changes is never without a
+route. A route goes in with NLM_F_EXCL unless one of ours is known to be in its place: IPv4 and IPv6 both
+replace by prefix and metric alone, whoever's route it is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from routed.bgp.nlri import Family, Network, to_network, to_text
+from routed.bgp.nlri import Family, to_network, to_text
 from routed.bgp.route import FibRoute, NextHop
 from routed.kernel.base import (
     MAIN_TABLE,
@@ -24,7 +23,6 @@ from routed.kernel.base import (
     Event,
     FibCounters,
     FibError,
-    KernelUnavailable,
     LinkUp,
     Overflow,
     OwnRouteChanged,
@@ -37,26 +35,23 @@ from routed.kernel.base import (
 from routed.kernel.batch import CHUNK_REQUESTS, BatchSender, Tails
 from routed.kernel.decode import KernelRoute
 from routed.kernel.encode import (
-    ADDRESS_FAMILY,
     DELETE,
     REPLACE,
-    UNREACHABLE,
     with_acknowledgement,
 )
-from routed.kernel.fib_state import FibState, Install, Removal
+from routed.kernel.fib_state import FibState, Install, Removal, may_help
 from routed.kernel.netlink import (
-    HEADER,
-    NLM_F_ACK,
-    NLM_F_REQUEST,
-    RTM_DELROUTE,
     RouteSocket,
     errno_name,
+    require_net_admin,
 )
 from routed.kernel.protocols import protocol_name
 from routed.kernel.reader import KernelReader
 
 #: How often in a row a resync is tried whose replies get lost.
 RESYNC_ATTEMPTS = 10
+#: How often between two resyncs a route is put back that somebody else took away or changed.
+MOST_REPAIRS = 10
 
 _NOT_THERE = frozenset((errno.ESRCH, errno.ENOENT))
 _Item = TypeVar("_Item")
@@ -80,6 +75,7 @@ class Fib:
             family: BatchSender(sock, family, table=table, protocol=protocol, counters=self.counters, log=log)
             for family in Family
         }
+        self._repairs: Counter[Prefix] = Counter()
         self._resync_needed = False
         self._swept = False
 
@@ -99,7 +95,7 @@ class Fib:
         Raises KernelUnavailable where routes cannot be programmed: no netlink, no CAP_NET_ADMIN."""
         sock = RouteSocket.open(netns=netns, receive_buffer=receive_buffer)
         try:
-            _require_net_admin(sock)
+            require_net_admin(sock)
         except BaseException:
             sock.close()
             raise
@@ -226,6 +222,8 @@ class Fib:
     def _note_own_change(self, state: FibState, nlri: bytes) -> bool:
         if nlri in state.wanted:
             state.suspect.add(nlri)
+            if not self._may_repair((state.family, nlri)):
+                return False
             state.pending[nlri] = None
             return True
         if nlri in state.pending or not self._swept:
@@ -233,11 +231,24 @@ class Fib:
         self._resync_needed = True
         return True
 
+    def _may_repair(self, prefix: Prefix) -> bool:
+        """False where somebody keeps changing the route: then it waits for the next resync, lest two programs
+        that both insist keep each other, and the CPU, busy."""
+        self._repairs[prefix] += 1
+        repairs = self._repairs[prefix]
+        if repairs == MOST_REPAIRS + 1:
+            self._log.warning(
+                "another program keeps changing a kernel route of ours; left until the next resync",
+                prefix=to_text(prefix[1], prefix[0]),
+                times=repairs,
+            )
+        return repairs <= MOST_REPAIRS
+
     def _note_reachability(self, event: RouteUp | RouteDown | LinkUp | AddressAdded) -> bool:
         again = False
         for state in self._states.values():
             for nlri, error in state.failed.items():
-                if _may_help(event, error):
+                if may_help(event, error):
                     state.pending[nlri] = None
                     again = True
         return again
@@ -251,7 +262,8 @@ class Fib:
         }
         hops: set[NextHop] = {hop for hops in hop_sets.values() for hop in hops}
         return any(
-            hop.interface == event.interface or any(hop.gateway in network for network in networks)
+            hop.interface == event.interface
+            or (not hop.gateway.is_link_local and any(hop.gateway in network for network in networks))
             for hop in hops
         )
 
@@ -275,6 +287,7 @@ class Fib:
                 self._log.error("cannot read the kernel's routes", error=str(error))
                 return errors
             self._resync_needed = False
+            self._repairs.clear()
             await self._plan_repairs()
             errors = await self._carry_out()
             if not self._resync_needed:  # else replies were lost again: the next sends are smaller
@@ -321,13 +334,13 @@ class Fib:
                 for some in _parts(removals[family]):
                     self._remove(state, some, errors)
                     await asyncio.sleep(0)
+            if occupied:
+                errors += await self._settle_occupied(occupied, final=final)
         except BaseException:
             # Cancelled half-way: all is planned again next time, and what is done settles there at once.
             for family, state in self._states.items():
                 state.pending = {**taken[family], **state.pending}
             raise
-        if occupied:
-            errors += await self._settle_occupied(occupied, final=final)
         if not final:
             self._report(errors)
         return errors
@@ -352,6 +365,9 @@ class Fib:
                     occupied.append((state, install))
                 else:
                     errors.append(self._fail(state, install.nlri, install.route, number, text))
+                    if install.flags is REPLACE and len(install.route.next_hops) > 1:
+                        # IPv6 replaces by several next hops one after the other: what is left is not known.
+                        state.suspect.add(install.nlri)
             elif position not in unknown:
                 state.note_installed(install.nlri, install.route)
                 if state.surplus:
@@ -443,9 +459,8 @@ class Fib:
                 for route in part:
                     fresh.add_found(route, names)
             state.take_beliefs(fresh)
-            state.suspect -= (
-                suspect  # what came under suspicion while reading may have been read before it changed
-            )
+            # What came under suspicion meanwhile may have been read before it changed.
+            state.suspect -= suspect
 
     async def _look_up(self, wishes: Iterable[tuple[FibState, Install]]) -> dict[Prefix, list[KernelRoute]]:
         """All routes, of whatever protocol, at these prefixes."""
@@ -481,47 +496,3 @@ def _conflict_text(foreign: Sequence[KernelRoute], metric: int) -> str:
         f"a route of protocol {names} with the same metric {metric} is there and is left alone; "
         "remove it, or give one of the two another metric"
     )
-
-
-def _may_help(event: RouteUp | RouteDown | LinkUp | AddressAdded, error: FibError) -> bool:
-    """True where the event may let a refused wish succeed."""
-    route = error.route
-    if route is None:
-        return False
-    network: Network | None = None
-    interface: str | None = None
-    match event:
-        case RouteDown():
-            there = event.route
-            return error.errno == errno.EEXIST and (there.family, there.nlri) == (error.family, error.nlri)
-        case RouteUp():
-            network = to_network(event.route.nlri, event.route.family)
-        case AddressAdded():
-            network, interface = event.address.network, event.address.interface
-        case LinkUp():
-            interface = event.link.name
-    return error.errno in UNREACHABLE and any(
-        (interface is not None and hop.interface == interface)
-        or (network is not None and hop.gateway in network)
-        for hop in route.next_hops
-    )
-
-
-def _require_net_admin(sock: RouteSocket) -> None:
-    """Raises KernelUnavailable unless this process may change routes. The kernel checks that before it looks
-    at a request, so the question is one that can do nothing: to delete a prefix of 33 bits (EINVAL)."""
-    sequence = sock.sequences(1)
-    body = struct.pack("=BBBBBBBBI", ADDRESS_FAMILY[Family.IPV4], 33, 0, 0, MAIN_TABLE, PROTOCOL, 255, 0, 0)
-    request = HEADER.pack(16 + len(body), RTM_DELROUTE, NLM_F_REQUEST | NLM_F_ACK, sequence, 0) + body
-    try:
-        replies = sock.transact(request, sequence)
-    except OSError as error:
-        raise KernelUnavailable(
-            f"netlink does not take route requests: {error}; --no-kernel runs without"
-        ) from error
-    if replies.errors.get(sequence, (0, ""))[0] in (errno.EPERM, errno.EACCES):
-        raise KernelUnavailable(
-            "changing kernel routes needs the capability CAP_NET_ADMIN, which this process does not have. "
-            "Run as root, or with that capability (container: capabilities.add: [NET_ADMIN]), "
-            "or with --no-kernel to leave the kernel's routes alone"
-        )

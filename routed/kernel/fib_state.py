@@ -8,14 +8,15 @@ others.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from routed.bgp.nlri import Family
+from routed.bgp.nlri import Family, Network, to_network
 from routed.bgp.route import FibRoute
-from routed.kernel.base import FibError
+from routed.kernel.base import AddressAdded, FibError, LinkUp, RouteDown, RouteUp
 from routed.kernel.decode import KernelRoute
-from routed.kernel.encode import CREATE, REPLACE, kernel_metric
+from routed.kernel.encode import CREATE, REPLACE, UNREACHABLE, kernel_metric
 
 
 class Install(NamedTuple):
@@ -205,3 +206,27 @@ class FibState:
             others.discard(metric)
             if not others:
                 del self.surplus[nlri]
+
+
+def may_help(event: RouteUp | RouteDown | LinkUp | AddressAdded, error: FibError) -> bool:
+    """True where the event may let a refused wish succeed."""
+    route = error.route
+    if route is None:
+        return False
+    network: Network | None = None
+    interface: str | None = None
+    match event:
+        case RouteDown():
+            there = event.route
+            return error.errno == errno.EEXIST and (there.family, there.nlri) == (error.family, error.nlri)
+        case RouteUp():
+            network = to_network(event.route.nlri, event.route.family)
+        case AddressAdded():
+            network, interface = event.address.network, event.address.interface
+        case LinkUp():
+            interface = event.link.name
+    return error.errno in UNREACHABLE and any(
+        (interface is not None and hop.interface == interface)
+        or (network is not None and hop.gateway in network)
+        for hop in route.next_hops
+    )

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from pyroute2 import netns as pyroute2_netns
 
-from routed.kernel.base import KernelUnavailable
+from routed.kernel.base import MAIN_TABLE, PROTOCOL, KernelUnavailable
 
 # netlink(7), rtnetlink(7): linux/netlink.h, linux/rtnetlink.h
 NLMSG_ERROR, NLMSG_DONE = 2, 3
@@ -229,6 +229,26 @@ class RouteSocket:
     def close(self) -> None:
         """Close the socket."""
         self.socket.close()
+
+
+def require_net_admin(sock: RouteSocket) -> None:
+    """Raises KernelUnavailable unless this process may change routes. The kernel checks that before it looks
+    at a request, so the question is one that can do nothing: to delete a prefix of 33 bits (EINVAL)."""
+    sequence = sock.sequences(1)
+    body = struct.pack("=BBBBBBBBI", socket.AF_INET, 33, 0, 0, MAIN_TABLE, PROTOCOL, 255, 0, 0)
+    request = HEADER.pack(16 + len(body), RTM_DELROUTE, NLM_F_REQUEST | NLM_F_ACK, sequence, 0) + body
+    try:
+        replies = sock.transact(request, sequence)
+    except OSError as error:
+        raise KernelUnavailable(
+            f"netlink does not take route requests: {error}; --no-kernel runs without"
+        ) from error
+    if replies.errors.get(sequence, (0, ""))[0] in (errno.EPERM, errno.EACCES):
+        raise KernelUnavailable(
+            "changing kernel routes needs the capability CAP_NET_ADMIN, which this process does not have. "
+            "Run as root, or with that capability (container: capabilities.add: [NET_ADMIN]), "
+            "or with --no-kernel to leave the kernel's routes alone"
+        )
 
 
 def _ends_dump(datagram: bytes) -> bool:

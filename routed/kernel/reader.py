@@ -35,6 +35,9 @@ from routed.kernel.netlink import (
     messages,
 )
 
+#: Nothing was ever put into that table; the kernel does not know that family.
+_NOTHING_THERE = frozenset((errno.ENOENT, errno.EOPNOTSUPP, errno.EAFNOSUPPORT))
+
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _NO_LINK = struct.pack("=BxHiII", 0, 0, 0, 0, 0)
 _NO_ADDRESS = struct.pack("=BBBBI", 0, 0, 0, 0, 0)
@@ -57,13 +60,15 @@ class KernelReader:
         try:
             datagrams = await self._socket.dump(RTM_GETROUTE, body)
         except OSError as error:
-            if error.errno == errno.ENOENT:  # nothing was ever put into that table
+            if error.errno in _NOTHING_THERE:
                 return
             raise
         for datagram in datagrams:
-            # Kernels before 4.20 do not filter.
             yield [
-                r for r in decode_routes(datagram) if r.table == self._table and protocol in (0, r.protocol)
+                route
+                for route in decode_routes(datagram)
+                # Kernels before 4.20 do not filter, and one without IPv6 answers with IPv4.
+                if route.table == self._table and protocol in (0, route.protocol) and route.family is family
             ]
             await asyncio.sleep(0)
 

@@ -62,6 +62,11 @@ class Namespace:
         done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"ip -batch: {done.stderr}"
 
+    def sysctl(self, setting: str) -> None:
+        """`sysctl -w` in the namespace."""
+        command = ["ip", "netns", "exec", self.name, "sysctl", "-qw", setting]
+        subprocess.run(command, check=True, capture_output=True)
+
     def routes(self, family: int = 4, *words: str) -> list[dict[str, Any]]:
         """The main table as `ip -json -details route` shows it."""
         shown = self.ip(f"-{family} -json -details route show", *words)

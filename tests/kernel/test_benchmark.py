@@ -10,7 +10,7 @@ import pytest
 
 @pytest.mark.netns
 def test_benchmark_prints_its_table() -> None:
-    command = [sys.executable, "-W", "error", "-m", "benchmarks.kernel_batch", "--routes", "60", "--runs", "1"]
+    command = [sys.executable, "-W", "error", "-m", "benchmarks.kernel_batch", "--routes=60", "--runs=1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     rows = done.stdout.splitlines()

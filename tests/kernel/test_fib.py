@@ -10,7 +10,7 @@ import pytest
 from routed.bgp.nlri import Family
 from routed.kernel.base import KernelUnavailable, OwnRouteChanged
 from routed.kernel.fib import Fib
-from tests.kernel.kernel import LOG, Namespace, opened_fib, prefix, route, run
+from tests.kernel.kernel import LOG, Namespace, opened_fib, prefix, route, run, temporary_namespace
 
 pytestmark = pytest.mark.netns
 
@@ -480,12 +480,22 @@ def test_cancelled_flush_is_finished_by_the_next(ns: Namespace) -> None:
             assert len(ns.ours()) == 3000
             assert fib.counters.requests == 3000
             assert fib.counters.requests > requests
+            # The same while a conflict is looked up.
+            ns.ip("route add blackhole 10.1.0.0/26 metric 1024 proto static")
+            fib.replace(*prefix("10.1.0.0/26"), route("10.9.0.2"))
+            task = asyncio.create_task(fib.flush())
+            while fib.counters.requests == 3000:
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert [error.name for error in await fib.flush()] == ["EEXIST"]
             task = asyncio.create_task(fib.resync())  # a dump cut short does not spoil the next
             await asyncio.sleep(0)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert await fib.resync() == []
+            assert [error.name for error in await fib.resync()] == ["EEXIST"]
             assert fib.counters.repaired == 0
 
     run(scenario())
@@ -512,6 +522,63 @@ def test_wishes_during_a_flush_are_for_the_next(ns: Namespace) -> None:
             assert fib.counters.repaired == 0
 
     run(scenario())
+
+
+@families
+def test_two_who_both_insist_do_not_go_on_for_ever(
+    ns: Namespace, number: int, dst: str, gateways: tuple[str, str, str], nowhere: str
+) -> None:
+    """A route that somebody keeps taking away is put back some times, then left until the next resync."""
+    first, second, _ = gateways
+
+    async def scenario() -> None:
+        async with opened_fib(ns) as fib:
+            fib.replace(*prefix(dst), route(first))
+            await fib.flush()
+            repaired = 0
+            while True:
+                ns.ip(f"-{number} route del {dst} proto 171")
+                if not fib.note(OwnRouteChanged(*prefix(dst))):
+                    break
+                assert await fib.reconcile() == []
+                assert ns.ours(number) == {f"{dst} 1024": first}
+                repaired += 1
+            assert repaired == 10
+            assert ns.ours(number) == {}
+            assert await fib.resync() == []
+            assert ns.ours(number) == {f"{dst} 1024": first}
+            ns.ip(f"-{number} route del {dst} proto 171")
+            assert fib.note(OwnRouteChanged(*prefix(dst)))
+            # A new wish is carried out at once in any case.
+            fib.replace(*prefix(dst), route(second))
+            assert await fib.flush() == []
+            assert ns.ours(number) == {f"{dst} 1024": second}
+
+    run(scenario())
+
+
+def test_loopback_down_and_ipv6_disabled() -> None:
+    """IPv6 blackholes hang on lo, which may be down; with IPv6 disabled on all interfaces only what needs one
+    fails."""
+
+    async def scenario(namespace: Namespace, *, ipv6: bool) -> None:
+        async with opened_fib(namespace) as fib:
+            fib.replace(*prefix("10.1.0.0/26"), route())
+            fib.replace(*prefix("fd51::/64"), route())
+            fib.replace(*prefix("fd52::/64"), route("fe80::2%v0"))
+            errors = await fib.flush()
+            assert namespace.ours() == {"10.1.0.0/26 1024": "blackhole"}
+            assert await fib.resync() == errors
+            assert [error.nlri for error in errors] == ([] if ipv6 else [prefix("fd52::/64")[1]])
+            assert namespace.ours(6)["fd51::/64 1024"] == "blackhole"
+            assert len(namespace.ours(6)) == (2 if ipv6 else 1)
+
+    with temporary_namespace("link add v0 type veth peer name v1\nlink set v0 up\n") as namespace:
+        run(scenario(namespace, ipv6=True))
+    with temporary_namespace("link set lo up\nlink add v0 type veth peer name v1\n") as namespace:
+        namespace.sysctl("net.ipv6.conf.all.disable_ipv6=1")
+        namespace.ip("link set v0 up")
+        run(scenario(namespace, ipv6=False))
 
 
 def test_another_table(ns: Namespace) -> None:

@@ -465,6 +465,10 @@ def test_doubt_about_a_pod_link_that_is_nobodys_next_hop(ns: Namespace) -> None:
             assert not fib.note(OwnRoutesInDoubt("cali1", behind))
             assert fib.note(OwnRoutesInDoubt("eth0", ()))
             await fib.reconcile()
+            # A link-local network is behind every link; only the interface tells.
+            fib.replace(*prefix("fd53::/64"), route("fe80::2%v0"))
+            await fib.flush()
+            assert not fib.note(OwnRoutesInDoubt("cali1", (prefix("fe80::/64"),)))
             fib.replace(*prefix("10.2.0.0/26"), route("10.1.0.5"))
             await fib.flush()
             assert fib.note(OwnRoutesInDoubt("cali1", behind))

@@ -208,5 +208,5 @@ def ways(wish: FibRoute) -> str:
 
 TestProgramming: Any = Programming.TestCase
 TestProgramming.settings = settings(
-    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
