@@ -116,7 +116,7 @@ def compile_export(policy: ExportPolicy, family: Family, *, ibgp: bool) -> Expor
         if statics and (service := statics.first(nlri)) is not None:  # step 8
             return verdict(True, f"service route {service}", rules)
         if reflected and (services := reflected.first(nlri)) is not None:  # step 9
-            return verdict(True, f"inside service range {services}, passed on by a route reflector", rules)
+            return verdict(True, f"inside service range {services}", rules)
         if accepted and (pool := accepted.first(nlri)) is not None:  # step 10
             return verdict(True, f"inside pool {pool}", rules)
         return verdict(False, "in no enabled pool, and no route of this node")  # step 11

@@ -1,0 +1,317 @@
+"""Adj-RIB-In and Loc-RIB against plain dictionaries, and what the listeners are told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from routed.bgp.as_path import Segment, SegmentType
+from routed.bgp.attributes import AttributeSet, originate
+from routed.bgp.bestpath import multipath, rank
+from routed.bgp.nlri import Family
+from routed.bgp.path import Path, Source, SourceKind
+from routed.bgp.rib import LocRib
+from tests.bgp.routes import LOCAL_AS, OUR_ADDRESS, ROUTER, address, local, nlri, peer
+
+PREFIXES = [nlri(f"10.1.{number}.0/24") for number in range(5)]
+A, B, C = PREFIXES[:3]
+
+
+def attributes(number: int, local_pref: int = 100) -> AttributeSet:
+    return originate(next_hop=address(number), local_pref=local_pref)
+
+
+class Listener:
+    """Remembers what it was told."""
+
+    def __init__(self, rib: LocRib) -> None:
+        self.calls: list[list[bytes]] = []
+        rib.subscribe(lambda changed: self.calls.append(list(changed)))
+
+
+Operation = tuple[str, int, list[bytes], int]
+
+operations = st.lists(
+    st.tuples(
+        st.sampled_from(["announce", "announce", "withdraw", "drop", "stale", "sweep", "flush"]),
+        st.integers(2, 5),
+        st.lists(st.sampled_from(PREFIXES), max_size=4),
+        st.sampled_from([90, 100, 100, 200]),
+    ),
+    max_size=30,
+)
+
+
+@given(operations)
+def test_every_sequence_of_updates_gives_what_is_left(steps: list[Operation]) -> None:
+    rib = LocRib(Family.IPV4)
+    told: dict[bytes, object] = {}
+    rib.subscribe(lambda changed: told.update({one: rib.ranked(one) for one in changed}))
+    sources = {number: peer(number) for number in range(2, 6)}
+    model: dict[int, dict[bytes, AttributeSet]] = {number: {} for number in sources}
+    stale: dict[int, set[bytes]] = {number: set() for number in sources}
+    for name, number, prefixes, local_pref in steps:
+        source = sources[number]
+        if name == "announce":
+            rib.update(source, [(attributes(number, local_pref), prefixes)])
+            model[number].update(dict.fromkeys(prefixes, attributes(number, local_pref)))
+            stale[number].difference_update(prefixes)
+        elif name == "withdraw":
+            rib.update(source, withdrawn=prefixes)
+            for one in prefixes:
+                model[number].pop(one, None)
+                stale[number].discard(one)
+        elif name == "drop":
+            rib.drop(source)
+            model[number].clear()
+            stale[number].clear()
+        elif name == "stale":
+            rib.mark_stale(source)
+            stale[number] = set(model[number])
+        elif name == "sweep":
+            rib.sweep_stale(source)
+            for one in stale[number]:
+                del model[number][one]
+            stale[number].clear()
+        else:
+            rib.flush()
+            assert told == {one: rib.ranked(one) for one in told}
+            assert set(rib.routes) <= set(told)
+    for one in PREFIXES:
+        paths = [sources[number].path(table[one]) for number, table in model.items() if one in table]
+        expected = rank(paths) if paths else ()
+        assert rib.ranked(one) == expected
+        assert rib.best(one) is (expected[0] if expected else None)
+        assert rib.multipath(one) == (multipath(expected) if expected else ())
+    assert set(rib.routes) == {one for table in model.values() for one in table}
+    for number, source in sources.items():
+        adj_rib_in = rib.sources.get(source)
+        received = {} if adj_rib_in is None else adj_rib_in.routes
+        assert {one: path.attributes for one, path in received.items()} == model[number]
+    rib.flush()
+    assert told == {one: rib.ranked(one) for one in told}
+    assert set(rib.routes) <= set(told)
+
+
+def test_routes_with_equal_attributes_share_one_path() -> None:
+    rib = LocRib(Family.IPV4)
+    source = peer(2)
+    for one in PREFIXES:
+        rib.update(source, [(attributes(2), [one])])
+    assert len({id(rib.routes[one]) for one in PREFIXES}) == 1
+    assert isinstance(rib.routes[A], Path)
+    rib.update(peer(3), [(attributes(3), [A])])
+    assert isinstance(rib.routes[A], tuple)
+    assert isinstance(rib.routes[B], Path)
+
+
+def test_withdrawn_prefixes_of_an_update_go_first() -> None:
+    rib = LocRib(Family.IPV4)
+    source = peer(2)
+    rib.update(source, [(attributes(2), [A])])
+    rib.update(source, [(attributes(2, 200), [A])], [A])
+    best = rib.best(A)
+    assert best is not None
+    assert best.attributes is attributes(2, 200)
+
+
+def test_changes_of_a_turn_are_told_once() -> None:
+    rib = LocRib(Family.IPV4)
+    listener = Listener(rib)
+    source = peer(2)
+    rib.update(source, [(attributes(2), [A, B])])
+    rib.update(source, [(attributes(2, 200), [B])], [A])
+    rib.update(source, [(attributes(2), [C])])
+    assert rib.changes_pending == 3
+    assert rib.flush() == 0
+    assert listener.calls == [[A, B, C]]
+    assert rib.flush() == 0
+    rib.update(source, [(attributes(2), [C])])
+    rib.withdraw(source, [nlri("192.0.2.0/24")])
+    rib.withdraw(peer(9), [A])
+    rib.drop(peer(9))
+    assert rib.flush() == 0
+    assert listener.calls == [[A, B, C]], "what changes nothing is not told"
+
+
+def test_a_flush_can_be_cut_into_portions() -> None:
+    rib = LocRib(Family.IPV4)
+    listener = Listener(rib)
+    rib.update(peer(2), [(attributes(2), PREFIXES)])
+    assert [rib.flush(2), rib.flush(2), rib.flush(2)] == [3, 1, 0]
+    assert listener.calls == [PREFIXES[:2], PREFIXES[2:4], PREFIXES[4:]]
+
+
+def test_a_second_path_that_shares_the_load_is_a_change() -> None:
+    rib = LocRib(Family.IPV4)
+    listener = Listener(rib)
+    rib.update(peer(2), [(attributes(2), [A])])
+    rib.flush()
+    rib.update(peer(3), [(attributes(3), [A])])
+    rib.flush()
+    assert listener.calls == [[A], [A]]
+    assert [path.source.name for path in rib.multipath(A)] == ["peer2", "peer3"]
+
+
+def own_as(times: int) -> AttributeSet:
+    path = (Segment(SegmentType.AS_SEQUENCE, (65009, *[LOCAL_AS] * times)),)
+    return originate(next_hop=address(9)).replace(as_path=path)
+
+
+INELIGIBLE = [
+    pytest.param(peer(9, SourceKind.EBGP), own_as(1), "AS_PATH holds our AS 64512 (1 times, allowed: 0)"),
+    pytest.param(
+        peer(9, SourceKind.EBGP, allowed_local_as=1),
+        own_as(2),
+        "AS_PATH holds our AS 64512 (2 times, allowed: 1)",
+    ),
+    pytest.param(peer(9, SourceKind.EBGP, allowed_local_as=2), own_as(2), None),
+    pytest.param(peer(9), attributes(9).replace(next_hop=OUR_ADDRESS), "NEXT_HOP is an address of ours"),
+    pytest.param(
+        peer(9), attributes(9).replace(originator_id=ROUTER.router_id), "ORIGINATOR_ID is our own router ID"
+    ),
+    pytest.param(
+        peer(9),
+        attributes(9).replace(cluster_list=[b"\1\1\1\1", ROUTER.cluster_id or b""]),
+        "CLUSTER_LIST holds our own cluster ID",
+    ),
+    pytest.param(
+        peer(9, router=replace(ROUTER, cluster_id=None)),
+        attributes(9).replace(cluster_list=[b"\1\1\1\1"]),
+        None,
+    ),
+]
+
+
+@pytest.mark.parametrize(("source", "received", "reason"), INELIGIBLE)
+def test_ineligible_paths_are_kept_with_the_reason(
+    source: Source, received: AttributeSet, reason: str | None
+) -> None:
+    rib = LocRib(Family.IPV4)
+    rib.update(peer(2), [(attributes(2), [A])])
+    rib.update(source, [(received, [A, B])])
+    assert rib.sources[source].routes[B].ineligible == reason
+    assert [path.ineligible for path in rib.ineligible(A)] == ([reason] if reason else [])
+    assert len(rib.ranked(A)) == (1 if reason else 2)
+    assert (B in rib.routes) is (reason is None)
+
+
+def test_a_path_that_becomes_ineligible_takes_the_place_of_the_one_before() -> None:
+    rib = LocRib(Family.IPV4)
+    source = peer(2)
+    rib.update(source, [(attributes(2), [A])])
+    rib.update(source, [(attributes(2).replace(next_hop=OUR_ADDRESS), [A])])
+    assert rib.best(A) is None
+    rib.update(source, [(attributes(2), [A])])
+    assert rib.best(A) is not None
+
+
+def test_local_routes_carry_interface_and_metric() -> None:
+    rib = LocRib(Family.IPV4)
+    kernel = local(SourceKind.KERNEL)
+    path = kernel.path(originate(next_hop=bytes(4)), interface="cali1", metric=1024)
+    rib.insert(path, [A])
+    rib.insert(local().path(originate(next_hop=bytes(4))), [A])
+    rib.update(peer(2), [(attributes(2), [A])])
+    assert [path.source.kind for path in rib.ranked(A)] == [
+        SourceKind.STATIC,
+        SourceKind.IBGP,
+        SourceKind.KERNEL,
+    ]
+    assert rib.ranked(A)[2] is path
+    assert (path.interface, path.metric) == ("cali1", 1024)
+
+
+def test_import_policy_applies_to_what_was_received_before() -> None:
+    rib = LocRib(Family.IPV4)
+    source = peer(2)
+    rib.update(source, [(attributes(2), [A, B])])
+    rib.flush()
+    listener = Listener(rib)
+
+    def policy(one: bytes, path: Path) -> Path:
+        if one == A:
+            return path.source.path(path.attributes.replace(local_pref=200))
+        rejected = Path(path.source, path.attributes, path.path_id, None, None)
+        rejected.ineligible = "filter deny-b, rule 1"
+        return rejected
+
+    rib.set_policy(source, policy)
+    rib.flush()
+    assert listener.calls == [[A, B]]
+    assert rib.ranked(A)[0].local_pref == 200
+    assert rib.best(B) is None
+    assert [path.ineligible for path in rib.ineligible(B)] == ["filter deny-b, rule 1"]
+    assert rib.sources[source].routes[A].attributes is attributes(2), "Adj-RIB-In is as received"
+    rib.update(source, [(attributes(2, 150), [A, C])])
+    assert rib.ranked(A)[0].local_pref == 200
+    rib.set_policy(source, None)
+    assert rib.ranked(A)[0].local_pref == 150
+    assert rib.ranked(B)[0].local_pref == 100
+
+
+def test_a_policy_can_be_there_before_the_first_route() -> None:
+    rib = LocRib(Family.IPV4)
+    source = peer(2)
+    rib.set_policy(source, lambda one, path: path.source.path(path.attributes.replace(local_pref=7)))
+    rib.update(source, [(attributes(2), PREFIXES)])
+    assert {rib.ranked(one)[0].local_pref for one in PREFIXES} == {7}
+
+
+def test_another_identity_of_ours_is_checked_against_what_was_received_before() -> None:
+    rib = LocRib(Family.IPV4)
+    source = peer(2)
+    rib.update(source, [(attributes(2), [A]), (attributes(2).replace(cluster_list=[b"\1\1\1\1"]), [B])])
+    rib.flush()
+    listener = Listener(rib)
+    rib.set_router(source, ROUTER)
+    rib.flush()
+    assert listener.calls == []
+    rib.set_router(source, replace(ROUTER, cluster_id=b"\1\1\1\1"))
+    assert (rib.best(A) is not None, rib.best(B)) == (True, None)
+    rib.set_router(source, ROUTER)
+    assert rib.best(B) is not None
+
+
+def test_recheck_makes_listeners_look_again() -> None:
+    rib = LocRib(Family.IPV4)
+    source = peer(2)
+    rib.update(source, [(attributes(2), [A, B])])
+    rib.flush()
+    listener = Listener(rib)
+    source.client = True
+    rib.recheck(source)
+    rib.flush()
+    assert listener.calls == [[A, B]]
+
+
+def test_paths_that_nobody_holds_are_forgotten() -> None:
+    rib = LocRib(Family.IPV4)
+    source = peer(2)
+    for local_pref in range(100):
+        rib.update(source, [(attributes(2, local_pref), [A])])
+        rib.flush()
+    assert len(source._paths) == 1
+    rib.drop(source)
+    rib.flush()
+    assert len(source._paths) == 0
+
+
+def test_bulk_and_single_announcements_agree() -> None:
+    """The way for prefixes that are new everywhere and the way for all others."""
+    one_by_one, at_once = LocRib(Family.IPV4), LocRib(Family.IPV4)
+    source, other = peer(2), peer(3)
+
+    def fill(rib: LocRib, portions: Sequence[Sequence[bytes]]) -> None:
+        rib.update(other, [(attributes(3), [C])])
+        for portion in portions:
+            rib.update(source, [(attributes(2), portion)])
+
+    fill(one_by_one, [[one] for one in PREFIXES])
+    fill(at_once, [PREFIXES[:2], [*PREFIXES, *PREFIXES]])
+    assert one_by_one.routes == at_once.routes
+    assert one_by_one.sources[source].routes == at_once.sources[source].routes
