@@ -126,6 +126,8 @@ def unavailable() -> str | None:
     """Why no namespaces can be made here, or None where they can."""
     if which("ip") is None:
         return "no `ip` (Debian's package iproute2)"
+    if not Path("/proc/sys/net/ipv6").is_dir():
+        return "no IPv6 in this kernel"
     name = f"rtprobe-{os.getpid()}"
     try:
         _ip("netns", "add", name)
@@ -387,9 +389,9 @@ class Lab(contextlib.AbstractContextManager["Lab"]):
         directory = self.directory / name
         directory.mkdir(parents=True, exist_ok=True)
         machine = Machine(self, name, directory)
-        _ip("netns", "add", machine.namespace)
-        # Remembered before it is complete, so that it is removed whatever comes.
+        # Remembered before it is made, so that it is removed whatever comes.
         self.machines[name] = machine
+        _ip("netns", "add", machine.namespace)
         machine.sysctl(SYSCTLS)
         machine.ip("link", "set", "lo", "up")
         return machine

@@ -93,8 +93,12 @@ def run() -> int:
     records.copy_records(folder)
     cluster = records.read(folder)
     if reason:
-        return loopback.run(cluster, folder, STATE, reason)
+        return loopback.run(cluster, folder, STATE, reason, keep=_keep())
     return _run_in_namespaces(cluster, folder)
+
+
+def _keep() -> bool:
+    return os.environ.get("KEEP", "") not in ("", "0")
 
 
 def stop() -> int:
@@ -140,7 +144,7 @@ def _try_user_namespace() -> None:
 def _run_in_namespaces(cluster: records.Cluster, folder: Path) -> int:
     show.console.print(Text("A Calico cluster on this machine, described by examples/cluster/", style="bold"))
     lab = netns.Lab(PREFIX, STATE)
-    keep = os.environ.get("KEEP", "") not in ("", "0")
+    keep = _keep()
     try:
         machines = Machines(lab, cluster, folder)
         bring_up(machines)
@@ -288,7 +292,8 @@ def explain_how_to_look(machines: Machines) -> None:
         f"cat {STATE}/worker01/status.json",
     ]
     if router is not None:
-        lines.append(f"(cd {router.directory} && birdc -s bird.ctl show route)     the router {OUTSIDE}")
+        client = daemons.bird2_program() + "c"
+        lines.append(f"(cd {router.directory} && {client} -s bird.ctl show route)     the router {OUTSIDE}")
     lines.append(f"edit the records in {STATE}/records: each change is in force at once")
     for line in lines:
         show.console.print(f"  {line}")

@@ -8,6 +8,7 @@ one IPv6 address only, so the IPv6 sessions are left out; IPv6 blocks then stay 
 from __future__ import annotations
 
 import copy
+import signal
 import time
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -59,8 +60,9 @@ def write_records(cluster: records.Cluster, folder: Path) -> dict[str, str]:
     return addresses
 
 
-def run(cluster: records.Cluster, folder: Path, state: Path, reason: str) -> int:
-    """The demonstration over loopback; `reason` is why it is not the whole one. Returns the exit status."""
+def run(cluster: records.Cluster, folder: Path, state: Path, reason: str, keep: bool) -> int:
+    """The demonstration over loopback; `reason` is why it is not the whole one. With `keep` it goes on
+    until it is interrupted. Returns the exit status."""
     show.console.print(Text("The records of examples/cluster/ over loopback", style="bold"))
     show.console.print(f"Not on network namespaces: {reason}.")
     show.console.print("Left out: kernel routes, blackholes, pods and probes, IPv6 sessions.\n")
@@ -81,7 +83,11 @@ def run(cluster: records.Cluster, folder: Path, state: Path, reason: str) -> int
     else:
         hosts.append(router.machine)
     try:
-        return _demonstrate(cluster, folder, speakers, router, addresses)
+        _demonstrate(cluster, folder, speakers, router, addresses)
+        if keep:
+            show.console.print(f"Running until Ctrl-C. Logs and status documents: {state}; records: {folder}")
+            signal.pause()
+        return 0
     finally:
         with show.step("everything removed"):
             for machine in hosts:
@@ -106,7 +112,7 @@ def _demonstrate(
     speakers: dict[str, Speaker],
     router: Bird2 | None,
     addresses: dict[str, str],
-) -> int:
+) -> None:
     workers = [node for node in cluster.nodes if not node.reflector]
     wanted = 2 * len(workers) * (len(cluster.nodes) - len(workers)) + (len(cluster.nodes) if router else 0)
 
@@ -131,7 +137,6 @@ def _demonstrate(
     show.announcements(statuses, router.routes(4) if router else {})
     if router is not None:
         _watch_new_block(folder, router)
-    return 0
 
 
 def _watch_new_block(folder: Path, router: Bird2) -> None:
