@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from routed.bgp.adj_out import Advert, Turn
 from routed.bgp.attributes import AttributeSet
@@ -358,16 +359,19 @@ class ExportGroups:
 
     def _by_path(self, nlri: Iterable[bytes]) -> Changes:
         """Prefixes by their best path: evaluated and packed together in every group."""
-        routes = self.rib.routes
+        prefixes = list(nlri)
         by_path: dict[Path | None, list[bytes]] = {}
-        for one in nlri:
-            entry = routes.get(one)
+        start = 0
+        # Prefixes that came in one UPDATE have one entry and are neighbours here: a step a run of them.
+        for entry, run in groupby(map(self.rib.routes.get, prefixes)):
+            end = start + len(list(run))
             path = entry[0] if isinstance(entry, tuple) else entry
             known = by_path.get(path)
             if known is None:
-                by_path[path] = [one]
+                by_path[path] = prefixes[start:end]
             else:
-                known.append(one)
+                known += prefixes[start:end]
+            start = end
         return list(by_path.items())
 
     def _on_changes(self, nlri: Sequence[bytes]) -> None:

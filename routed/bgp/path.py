@@ -165,15 +165,17 @@ class Path:
 
     ineligible  why best path must not consider it, for people; None where it may
     preference  BIRD's route preference, greater wins
-    med         0 where absent
+    key         everything that best path compares but MED, as bytes: the smaller key wins
+    med         MULTI_EXIT_DISC; a missing one is 0, the lowest (RFC 4271 section 9.1.2.2 c)
     """
 
     __slots__ = (
         "__weakref__",
-        "_key",
         "attributes",
         "ineligible",
         "interface",
+        "key",
+        "med",
         "metric",
         "path_id",
         "preference",
@@ -195,22 +197,18 @@ class Path:
         self.metric = metric
         self.preference = PREFERENCE[source.kind]
         self.ineligible: str | None = None
-        self._key: bytes | None = None
         if source.kind.bgp:
             self.ineligible = why_ineligible(source, attributes)
             if (attributes.local_pref or 0) > PRIORITY_SUM - source.router.normal_priority:
                 self.preference = OVERRIDE_PREFERENCE
+        self.med = attributes.med or 0
+        self.key = self._make_key()
 
     @property
     def local_pref(self) -> int:
         """LOCAL_PREF, or 100."""
         value = self.attributes.local_pref
         return DEFAULT_LOCAL_PREF if value is None else value
-
-    @property
-    def med(self) -> int:
-        """MULTI_EXIT_DISC; a missing one is the lowest (RFC 4271 section 9.1.2.2 c)."""
-        return self.attributes.med or 0
 
     @property
     def router_id(self) -> bytes:
@@ -223,27 +221,22 @@ class Path:
         next hops are taken to be equally near."""
         return self.metric or 0
 
-    @property
-    def key(self) -> bytes:
-        """Everything that best path compares, but MED: the smaller key wins."""
-        key = self._key
-        if key is None:
-            attributes = self.attributes
-            source = self.source
-            key = self._key = _KEY.pack(
-                0xFFFF - self.preference,
-                not source.kind.bgp,
-                0xFFFFFFFF - self.local_pref,
-                min(attributes.as_path_length, 0xFFFF),
-                attributes.origin,
-                source.kind is SourceKind.IBGP,
-                self.igp_metric,
-                self.router_id,
-                min(len(attributes.cluster_list), 0xFFFF),
-                source.address_key,
-                self.path_id,
-            )
-        return key
+    def _make_key(self) -> bytes:
+        attributes = self.attributes
+        source = self.source
+        return _KEY.pack(
+            0xFFFF - self.preference,
+            not source.kind.bgp,
+            0xFFFFFFFF - self.local_pref,
+            min(attributes.as_path_length, 0xFFFF),
+            attributes.origin,
+            source.kind is SourceKind.IBGP,
+            self.igp_metric,
+            self.router_id,
+            min(len(attributes.cluster_list), 0xFFFF),
+            source.address_key,
+            self.path_id,
+        )
 
     def __repr__(self) -> str:
         return f"Path({self.source.name!r}, {self.attributes!r})"

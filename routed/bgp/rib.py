@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
 from routed.bgp.attributes import AttributeSet
-from routed.bgp.bestpath import multipath, rank
+from routed.bgp.bestpath import multipath, rank, with_path
 from routed.bgp.nlri import Family
 from routed.bgp.path import Path, PathFilter, Router, Source
 
@@ -126,17 +126,24 @@ class LocRib:
         if adj_rib_in is None:
             return
         received = adj_rib_in.routes
+        routes = self.routes
         for one in nlri:
-            if received.pop(one, None) is not None:
+            path = received.pop(one, None)
+            if path is None:
+                continue
+            adj_rib_in.stale.discard(one)
+            if routes.get(one) is path:  # the only path there is
+                del routes[one]
+                self._changed[one] = None
+            else:
                 self._place(source, one, None)
-                adj_rib_in.stale.discard(one)
 
     def drop(self, source: Source) -> None:
         """Remove all that came from a source: its session is down, or it is no more."""
-        adj_rib_in = self.sources.pop(source, None)
+        adj_rib_in = self.sources.get(source)
         if adj_rib_in is not None:
-            for nlri in adj_rib_in.routes:
-                self._place(source, nlri, None)
+            self.withdraw(source, list(adj_rib_in.routes))
+            del self.sources[source]
 
     def mark_stale(self, source: Source) -> None:
         """Keep a source's paths in use while its session restarts (RFC 4724 section 4.2)."""
@@ -216,14 +223,17 @@ class LocRib:
         if old is None:
             new = path
         elif isinstance(old, tuple):
-            others = [one for one in old if one.source is not source]
+            others = tuple(one for one in old if one.source is not source)
             if path is not None:
-                others.append(path)
-            new = others[0] if len(others) == 1 else rank(others)
+                new = with_path(others, path)
+            elif len(others) == 1:
+                new = others[0]
+            else:
+                new = rank(others)
         elif old.source is source:
             new = path
         else:
-            new = old if path is None else rank((old, path))
+            new = old if path is None else with_path((old,), path)
         if new is None:
             if old is not None:
                 del self.routes[nlri]

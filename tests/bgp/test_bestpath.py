@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from routed.bgp.as_path import Segment, SegmentType
 from routed.bgp.attributes import EGP, IGP, INCOMPLETE, AttributeSet, originate
-from routed.bgp.bestpath import Step, decide, multipath, rank, why_not_best
+from routed.bgp.bestpath import Step, decide, multipath, rank, why_not_best, with_path
 from routed.bgp.nlri import Family
 from routed.bgp.path import Path, SourceKind
 from routed.bgp.rib import LocRib
@@ -242,6 +242,7 @@ def test_order_of_arrival_does_not_matter(rows: list[Row], random: Random, stati
     )
     for order in orders:
         assert rank(order) == ranked
+        assert with_path(rank(order[:-1]), order[-1]) == ranked
         rib = LocRib(Family.IPV4)
         for path in order:
             rib.insert(path, [P])
