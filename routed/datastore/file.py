@@ -17,6 +17,7 @@ from routed.datastore.files import (
     load,
     lookups,
     scan,
+    shown,
 )
 from routed.datastore.inotify import CONTENTS, ENTRIES, FileEvent, Inotify, Mask
 from routed.datastore.store import Store
@@ -204,7 +205,7 @@ class _Follower:
 
     def _needs_rescan(self, event: FileEvent) -> bool:
         """Whether more than one file may be other than it was."""
-        if event.mask & Mask.OVERFLOW:
+        if event.mask & (Mask.OVERFLOW | Mask.UNMOUNT | Mask.IGNORED):
             return True
         if not event.mask & ENTRIES:
             return False
@@ -228,7 +229,7 @@ class _Follower:
         elif mask & (Mask.CLOSE_WRITE | Mask.MOVED_TO):
             self._read_soon(path, complete=True)
         elif mask & (Mask.CREATE | Mask.MODIFY):
-            if os.path.islink(path):
+            if mask & Mask.CREATE and os.path.islink(path):
                 self.rescan_at = 0.0  # where it leads is to be watched
             self.away.pop(path, None)
             _, latest = self.writing.get(path, (0.0, now + WRITING_LIMIT))
@@ -305,7 +306,7 @@ class _Follower:
             else:
                 tree = scan(self.root, self._watch)
             if not tree.files and self.signatures and self.tree and tree.identity != self.tree.identity:
-                raise MissingError(f"{self.root}: has been replaced by an empty folder")
+                raise MissingError(f"{shown(self.root)}: has been replaced by an empty folder")
         except MissingError as error:
             self._on_missing(str(error), now)
             return
@@ -322,11 +323,12 @@ class _Follower:
                 self._read_soon(path, complete=True)
             else:
                 self.away.pop(path, None)
-        files_here = {signature[:2] for signature in tree.files.values()}
+        # A renamed folder has the same files in it: all but the time of their last change of status stays.
+        files_here = {signature[:4] for signature in tree.files.values()}
         unknown = tuple(os.path.join(folder, "") for folder in tree.unreadable)
         for path, last in self.signatures.items():
             if path not in tree.files and not path.startswith(unknown):
-                moved = last is not None and last[:2] in files_here
+                moved = last is not None and last[:4] in files_here
                 self.away.setdefault(path, now if moved else now + self._grace())
 
     def _watch_root(self) -> None:
@@ -372,7 +374,7 @@ class _Follower:
         yield from tree.problems
         if self.blind:
             reason = f"{self.blind}; until then changes are looked for every {BLIND_RESCAN_PERIOD:.0f} s"
-            yield Problem(None, "", reason, source=self.root, severity="warning")
+            yield Problem(None, "", reason, source=shown(self.root), severity="warning")
 
     # Reading and telling
 

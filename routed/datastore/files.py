@@ -59,6 +59,12 @@ class Tree:
     unreadable: list[str] = field(default_factory=list)
 
 
+def shown(path: str) -> str:
+    """The path as it may stand in a message: file names can hold line ends, escapes and bytes that are no
+    text."""
+    return path if path.isprintable() else path.encode("unicode_escape").decode("ascii")
+
+
 def is_record_file(name: str) -> bool:
     """Whether a file in a folder is read. Hidden ones are not, nor what editors write beside the real one."""
     return name.endswith(SUFFIXES) and not name.startswith(".")
@@ -70,7 +76,7 @@ def scan(root: str, enter: Callable[[str], None]) -> Tree:
     try:
         status = os.stat(root)
     except OSError as error:
-        raise MissingError(f"{root}: {error.strerror}") from None
+        raise MissingError(f"{shown(root)}: {error.strerror}") from None
     tree = Tree((status.st_dev, status.st_ino))
     if stat.S_ISDIR(status.st_mode):
         _scan_folder(root, tree, enter)
@@ -82,7 +88,7 @@ def scan(root: str, enter: Callable[[str], None]) -> Tree:
         tree.directories[os.path.realpath(parent)] = [parent]
         enter(os.path.realpath(parent))
     else:
-        raise MissingError(f"{root}: is neither a file nor a folder")
+        raise MissingError(f"{shown(root)}: is neither a file nor a folder")
     return tree
 
 
@@ -102,7 +108,7 @@ def _scan_folder(folder: str, tree: Tree, enter: Callable[[str], None]) -> None:
             continue
         except OSError as error:
             tree.unreadable.append(path)
-            tree.problems.append(Problem(None, "", f"cannot be listed: {error.strerror}", source=path))
+            tree.problems.append(Problem(None, "", f"cannot be listed: {error.strerror}", source=shown(path)))
             continue
         for entry in entries:
             if entry.name.startswith("."):
@@ -162,28 +168,29 @@ class Loaded:
 def load(path: str) -> Loaded:
     """Reads a file. Nothing is raised: what is wrong is in `problems`, and then the outcome is not
     `complete`."""
+    place = shown(path)
     try:
         text, signature = _read(path)
     except FileNotFoundError:
         return Loaded(path, None, gone=True)
     except OSError as error:
-        problem = Problem(None, "", f"cannot be read: {error.strerror or error}", source=path)
+        problem = Problem(None, "", f"cannot be read: {error.strerror or error}", source=place)
         return Loaded(path, None, problems=(problem,), complete=False)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        problem = Problem(None, "", "is not UTF-8 text", source=f"{path}:{line}")
+        problem = Problem(None, "", "is not UTF-8 text", source=f"{place}:{line}")
         return Loaded(path, None, problems=(problem,), complete=False)
     found: list[Found] = []
     problems: list[Problem] = []
     is_json = path.endswith(".json")
     for document in read_json(text) if is_json else read_yaml(text):
         if isinstance(document, DocumentError):
-            problems.append(Problem(None, "", document.reason, source=f"{path}:{document.line}"))
+            problems.append(Problem(None, "", document.reason, source=f"{place}:{document.line}"))
             continue
-        items = [_parse(path, item) for item in split_list(document)]
+        items = [_parse(place, item) for item in split_list(document)]
         if is_json and any(item.parsed.problems for item in items):
             # Lines are only worked out where someone has to be shown one.
-            items = [_parse(path, item) for item in split_list(with_lines(text, document))]
+            items = [_parse(place, item) for item in split_list(with_lines(text, document))]
         found += items
     return Loaded(path, signature, tuple(found), tuple(problems), complete=not problems)
 
@@ -200,10 +207,10 @@ def _read(path: str) -> tuple[str, Signature]:
         return file.read().decode("utf-8-sig"), Signature.of(status)
 
 
-def _parse(path: str, document: Document) -> Found:
+def _parse(place: str, document: Document) -> Found:
     parsed = parse_record(document.value)
-    source = f"{path}:{document.line}"
+    source = f"{place}:{document.line}"
     if parsed.problems:
-        placed = (replace(p, source=f"{path}:{line_of(document, p.field)}") for p in parsed.problems)
+        placed = (replace(p, source=f"{place}:{line_of(document, p.field)}") for p in parsed.problems)
         parsed = parsed._replace(problems=tuple(placed))
     return Found(parsed, source)

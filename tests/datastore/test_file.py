@@ -537,6 +537,36 @@ def test_an_unreadable_file_leaves_its_records_until_it_can_be_read(
     run(scenario())
 
 
+def test_a_folder_that_cannot_be_listed_keeps_its_records(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: set[str] = set()
+    real_scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if path in refused:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real_scandir(path)
+
+    monkeypatch.setattr("routed.datastore.files.os.scandir", refusing)
+
+    async def scenario() -> None:
+        make_folder(tmp_path / "sub", "x")
+        async with watched(tmp_path) as watch:
+            await watch.expect(Snapshot)
+            refused.add(str(tmp_path / "sub"))
+            (tmp_path / "other").mkdir()  # a reason to look at all again
+            changes = await watch.expect(Changes)
+            assert [problem.source for problem in changes.problems] == [str(tmp_path / "sub")]
+            refused.clear()
+            (tmp_path / "sub" / "x.yaml").unlink()
+            (tmp_path / "other").rmdir()
+            await watch.until(lambda: not watch.last.problems and watch.names == set())
+            assert watch.withdrawn() == {"x"}
+
+    run(scenario())
+
+
 def test_lost_events_are_made_up_for_by_a_look_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

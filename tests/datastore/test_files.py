@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -180,6 +181,37 @@ def test_a_file_that_is_far_too_large(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_record_of_a_megabyte(tmp_path: Path) -> None:
     loaded = load(write(tmp_path / "a.yaml", affinity("x") + "  note: " + "x" * (1 << 20) + "\n"))
     assert [item.parsed.key for item in loaded.found if item.parsed.record] == [Key("BlockAffinity", "x")]
+
+
+def test_hostile_file_names_are_escaped(tmp_path: Path) -> None:
+    for name in (b"a\n\x1b[2J.yaml", b"\xff\xfe.yaml"):
+        path = os.fsdecode(os.path.join(os.fsencode(tmp_path), name))
+        Path(path).write_text(affinity("x", state="bogus") + "---\na: [")
+        loaded = load(path)
+        for problem in (*loaded.problems, *loaded.found[0].parsed.problems):
+            assert str(problem).isprintable()
+            assert str(problem).isascii()
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "a.yaml").write_text("")
+    real_scandir = os.scandir
+
+    def refusing(path: str) -> object:
+        if path == str(tmp_path / "closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real_scandir(path)
+
+    monkeypatch.setattr("routed.datastore.files.os.scandir", refusing)
+    tree = scan(str(tmp_path), lambda directory: None)
+    assert list(tree.files) == [str(tmp_path / "a.yaml")]
+    assert tree.unreadable == [str(tmp_path / "closed")]
+    assert [str(problem) for problem in tree.problems] == [
+        f"{tmp_path / 'closed'}: cannot be listed: Permission denied"
+    ]
+    with pytest.raises(MissingError, match="Permission denied"):
+        scan(str(tmp_path / "closed"), lambda directory: None)
 
 
 def test_a_byte_order_mark_is_no_character(tmp_path: Path) -> None:
