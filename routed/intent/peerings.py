@@ -63,6 +63,8 @@ class Peerings:
         self._problems = problems
         self._ledger: Ledger[Slot, SessionIntent] = Ledger()
         self._sessions: dict[str, SessionIntent] = {}
+        self._places: dict[tuple[Address, int], set[str]] = {}
+        """Session names by the address and port of the peer."""
         self._roles: dict[str, Role] = {}
         self._sources: dict[str, set[Source]] = {}
         """By BGPPeer name; the mesh is the empty name."""
@@ -143,12 +145,39 @@ class Peerings:
                 changed.setdefault(before.name, None)
             if after is not None:
                 changed[after.name] = after
+        doubtful: set[tuple[Address, int]] = set()
         for name, session in changed.items():
-            if session is None:
-                self._sessions.pop(name, None)
-            else:
+            before = self._sessions.pop(name, None)
+            if before is not None:
+                place = before.peer_address, before.port
+                self._places[place].discard(name)
+                doubtful.add(place)
+            if session is not None:
                 self._sessions[name] = session
+                place = session.peer_address, session.port
+                self._places.setdefault(place, set()).add(name)
+                doubtful.add(place)
+        for place in doubtful:
+            self._report_twice(place)
         return changed
+
+    def _report_twice(self, place: tuple[Address, int]) -> None:
+        """Calico makes a mesh peering and an explicit one to the same node; the two then get in each other's
+        way."""
+        names = sorted(self._places[place])
+        findings: tuple[Problem, ...] = ()
+        if not names:
+            del self._places[place]
+        elif len(names) > 1:
+            explicit = next(
+                self._sessions[n] for n in names if self._sessions[n].kind is not PeeringKind.MESH
+            )
+            reason = (
+                f"{' and '.join(names)} are two peerings with one address and port: "
+                "turn off the mesh, or take out the BGPPeer"
+            )
+            findings = (_problem(explicit.record, "spec", reason),)
+        self._problems.put(("twice", place), findings)
 
     def _refresh_mesh(self) -> None:
         if not (self._all or self._mesh):
@@ -441,7 +470,7 @@ class Peerings:
             allowed_local_as=peer.num_allowed_local_as_numbers or 0,
             ttl_security_hops=peer.ttl_security,
             # The gateway is one of the local ends', not ours.
-            reachable_by=None if reverse or peer.reachable_by is None else peer.reachable_by,
+            reachable_by=None if reverse or not reachable(peer, theirs) else peer.reachable_by,
             # A reflector without a record has no part in what the nodes filter.
             filters=() if reflector else peer.filters,
             password=self._password(peer.password),

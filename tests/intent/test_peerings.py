@@ -238,6 +238,13 @@ def test_a_global_peering_covers_a_node_peering_to_the_same_address_and_port() -
     assert intent.sessions["Global_192_0_2_1"].peer_as == 65002
 
 
+def test_a_mesh_peering_beside_an_explicit_one_is_reported() -> None:
+    intent = compiled(A, B, peer("p", "10.0.0.2", as_number=64512))
+    assert list(intent.sessions) == ["Global_10_0_0_2", "Mesh_10_0_0_2"]
+    assert [str(problem.key) for problem in intent.problems] == ["BGPPeer p"]
+    assert "two peerings with one address" in intent.problems[0].reason
+
+
 def test_of_two_for_one_key_the_first_by_name_wins() -> None:
     records = [peer(name, "192.0.2.1", as_number=n) for name, n in (("q", 2), ("p", 1), ("r", 3))]
     for order in (records, records[::-1]):
