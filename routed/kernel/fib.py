@@ -50,7 +50,7 @@ from routed.kernel.reader import KernelReader
 
 #: How often in a row a resync is tried whose replies get lost.
 RESYNC_ATTEMPTS = 10
-#: How often between two resyncs a route is put back that somebody else took away or changed.
+#: How often between two retries (or resyncs) a route is put back that somebody else took away or changed.
 MOST_REPAIRS = 10
 
 _NOT_THERE = frozenset((errno.ESRCH, errno.ENOENT))
@@ -69,6 +69,7 @@ class Fib:
         self._log = log
         self._lock = asyncio.Lock()
         self._states = {family: FibState(family) for family in Family}
+        self._wanted = {family: state.wanted for family, state in self._states.items()}
         # `replace` runs for each route of a full table: a tuple by AFI is found faster than a dict by enum.
         self._by_afi = (None, self._states[Family.IPV4], self._states[Family.IPV6])
         self._senders = {
@@ -76,6 +77,7 @@ class Fib:
             for family in Family
         }
         self._repairs: Counter[Prefix] = Counter()
+        self._unreported: list[FibError] = []
         self._resync_needed = False
         self._swept = False
 
@@ -109,7 +111,7 @@ class Fib:
     @property
     def wanted(self) -> Mapping[Family, Mapping[bytes, FibRoute]]:
         """The wishes, by family and NLRI. A view: do not change it."""
-        return {family: state.wanted for family, state in self._states.items()}
+        return self._wanted
 
     @property
     def installed(self) -> Mapping[Family, Mapping[bytes, FibRoute]]:
@@ -136,7 +138,7 @@ class Fib:
             (f, nlri): route for f, state in self._states.items() for nlri, route in state.installed.items()
         }
         if adopted:
-            self._log.info(
+            self._log.debug(
                 "kernel routes adopted", routes=len(adopted), protocol=self.protocol, table=self.table
             )
         return adopted
@@ -161,6 +163,7 @@ class Fib:
 
     async def retry_failed(self) -> list[FibError]:
         """Try all failed wishes again; returns those that fail again."""
+        self._repairs.clear()
         for state in self._states.values():
             state.pending.update(dict.fromkeys(state.failed))
         return await self.flush()
@@ -179,7 +182,7 @@ class Fib:
         for family, nlri in stale:
             self._states[family].pending[nlri] = None
         if stale:
-            self._log.info("stale kernel routes removed", routes=len(stale))
+            self._log.debug("stale kernel routes are removed", routes=len(stale))
         return await self.flush()
 
     async def resync(self) -> list[FibError]:
@@ -222,27 +225,26 @@ class Fib:
     def _note_own_change(self, state: FibState, nlri: bytes) -> bool:
         if nlri in state.wanted:
             state.suspect.add(nlri)
-            if not self._may_repair((state.family, nlri)):
-                return False
-            state.pending[nlri] = None
+            if self._may_repair(state, nlri):
+                state.pending[nlri] = None
             return True
         if nlri in state.pending or not self._swept:
             return False  # to be removed anyway, or adopted and left alone until the sweep
         self._resync_needed = True
         return True
 
-    def _may_repair(self, prefix: Prefix) -> bool:
-        """False where somebody keeps changing the route: then it waits for the next resync, lest two programs
-        that both insist keep each other, and the CPU, busy."""
-        self._repairs[prefix] += 1
-        repairs = self._repairs[prefix]
-        if repairs == MOST_REPAIRS + 1:
-            self._log.warning(
-                "another program keeps changing a kernel route of ours; left until the next resync",
-                prefix=to_text(prefix[1], prefix[0]),
-                times=repairs,
-            )
-        return repairs <= MOST_REPAIRS
+    def _may_repair(self, state: FibState, nlri: bytes) -> bool:
+        """False where somebody keeps changing the route: then it counts as failed, and waits for the next
+        retry or resync, lest two programs that both insist keep each other, and the CPU, busy."""
+        self._repairs[state.family, nlri] += 1
+        if self._repairs[state.family, nlri] <= MOST_REPAIRS:
+            return True
+        if self._repairs[state.family, nlri] == MOST_REPAIRS + 1:
+            text = "another program keeps removing or changing this route of ours; tried again later"
+            self._fail(state, nlri, state.wanted[nlri], errno.EBUSY, text)
+            self._report()
+        state.suspect.add(nlri)
+        return False
 
     def _note_reachability(self, event: RouteUp | RouteDown | LinkUp | AddressAdded) -> bool:
         again = False
@@ -342,7 +344,7 @@ class Fib:
                 state.pending = {**taken[family], **state.pending}
             raise
         if not final:
-            self._report(errors)
+            self._report()
         return errors
 
     def _install(
@@ -428,15 +430,17 @@ class Fib:
 
     def _fail(self, state: FibState, nlri: bytes, route: FibRoute | None, number: int, text: str) -> FibError:
         error = FibError(state.family, nlri, route, number, errno_name(number), text)
+        if state.failed.get(nlri) != error:
+            self._unreported.append(error)
         state.failed[nlri] = error
         state.suspect.discard(nlri)
         self.counters.errors += 1
         return error
 
-    def _report(self, errors: Sequence[FibError]) -> None:
-        """One line a kind of error, not one a route."""
-        counts = Counter(error.name for error in errors)
-        for name, count in counts.items():
+    def _report(self) -> None:
+        """One line a kind of error, not one a route; a retry that fails as before is not told again."""
+        errors, self._unreported = self._unreported, []
+        for name, count in Counter(error.name for error in errors).items():
             example = next(error for error in errors if error.name == name)
             self._log.warning(
                 "kernel routes refused",

@@ -62,9 +62,9 @@ class Namespace:
         done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"ip -batch: {done.stderr}"
 
-    def sysctl(self, setting: str) -> None:
+    def sysctl(self, *settings: str) -> None:
         """`sysctl -w` in the namespace."""
-        command = ["ip", "netns", "exec", self.name, "sysctl", "-qw", setting]
+        command = ["ip", "netns", "exec", self.name, "sysctl", "-qw", *settings]
         subprocess.run(command, check=True, capture_output=True)
 
     def routes(self, family: int = 4, *words: str) -> list[dict[str, Any]]:
@@ -96,6 +96,9 @@ def temporary_namespace(setup: str = SETUP) -> Iterator[Namespace]:
     subprocess.run(["ip", "netns", "add", name], check=True, capture_output=True)
     try:
         namespace = Namespace(name)
+        # Without duplicate address detection: the kernel tells of its own link-local addresses only when that
+        # is over, seconds later, but shows them in dumps at once.
+        namespace.sysctl("net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0")
         namespace.batch(setup)
         yield namespace
     finally:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 
 import pytest
+import structlog
 
 from routed.bgp.nlri import Family
 from routed.kernel.base import KernelUnavailable, OwnRouteChanged
@@ -132,6 +133,25 @@ def test_wishes_the_kernel_is_not_asked_for(ns: Namespace) -> None:
             assert ns.ours(6) == {}
 
     run(scenario())
+
+
+def test_refusals_are_told_once_and_together(ns: Namespace) -> None:
+    """One line for all routes that fail alike; none for a retry that fails as before."""
+    with structlog.testing.capture_logs() as lines:
+
+        async def scenario() -> None:
+            async with opened_fib(ns) as fib:
+                for n in range(1500):
+                    fib.replace(Family.IPV4, bytes((24, 20, n >> 8, n & 255)), route("10.77.0.1"))
+                fib.replace(*prefix("10.1.0.0/26"), route("10.9.0.2 onlink"))
+                assert len(await fib.flush()) == 1501
+                assert len(await fib.retry_failed()) == 1501
+                fib.replace(*prefix("10.2.0.0/26"), route("10.77.0.1"))
+                assert len(await fib.flush()) == 1
+
+        run(scenario())
+    told = [(line["error"], line["routes"]) for line in lines if line["event"] == "kernel routes refused"]
+    assert sorted(told) == [("EINVAL", 1), ("ENETUNREACH", 1), ("ENETUNREACH", 1500)]
 
 
 def test_the_last_wish_counts_and_costs_one_request(ns: Namespace) -> None:
@@ -528,7 +548,7 @@ def test_wishes_during_a_flush_are_for_the_next(ns: Namespace) -> None:
 def test_two_who_both_insist_do_not_go_on_for_ever(
     ns: Namespace, number: int, dst: str, gateways: tuple[str, str, str], nowhere: str
 ) -> None:
-    """A route that somebody keeps taking away is put back some times, then left until the next resync."""
+    """A route that somebody keeps taking away is put back some times, then left until the next retry."""
     first, second, _ = gateways
 
     async def scenario() -> None:
@@ -536,15 +556,22 @@ def test_two_who_both_insist_do_not_go_on_for_ever(
             fib.replace(*prefix(dst), route(first))
             await fib.flush()
             repaired = 0
-            while True:
-                ns.ip(f"-{number} route del {dst} proto 171")
-                if not fib.note(OwnRouteChanged(*prefix(dst))):
-                    break
-                assert await fib.reconcile() == []
+            while not fib.failed:
                 assert ns.ours(number) == {f"{dst} 1024": first}
+                ns.ip(f"-{number} route del {dst} proto 171")
+                assert fib.note(OwnRouteChanged(*prefix(dst)))
+                assert await fib.reconcile() == []
                 repaired += 1
-            assert repaired == 10
+            assert repaired == 11
+            (error,) = fib.failed.values()
+            assert (error.name, error.route) == ("EBUSY", route(first))
             assert ns.ours(number) == {}
+            fib.note(OwnRouteChanged(*prefix(dst)))
+            assert await fib.reconcile() == []
+            assert ns.ours(number) == {}
+            assert await fib.retry_failed() == []
+            assert (ns.ours(number), fib.failed) == ({f"{dst} 1024": first}, {})
+            ns.ip(f"-{number} route del {dst} proto 171")
             assert await fib.resync() == []
             assert ns.ours(number) == {f"{dst} 1024": first}
             ns.ip(f"-{number} route del {dst} proto 171")

@@ -225,6 +225,8 @@ def test_addresses(ns: Namespace) -> None:
 def test_tentative_address_is_told_again(ns: Namespace) -> None:
     """Duplicate address detection: the address is added, and told again when it can be used."""
 
+    ns.sysctl("net.ipv6.conf.all.accept_dad=1", "net.ipv6.conf.w0.accept_dad=1")
+
     async def scenario() -> None:
         async with opened_monitor(ns) as watch:
             await watch.monitor.snapshot()
