@@ -18,9 +18,9 @@ MED does not order paths: it compares some pairs and not others. So it is applie
 elimination among all paths that are equal up to step 3, and the outcome is the same in whatever order paths
 came (BIRD's `deterministic med`). Everything else is one bytes key (`Path.key`).
 
-BIRD compares routes of equal preference but of different protocols by where the protocols lie in its memory
-(`rte_better` in nest/rt-table.c), which says nothing. Calico raises the preference so that a better route
-overrides the local one, and so it does here.
+Routes of equal preference but of different protocols BIRD compares by where the protocols lie in its memory
+(`rte_better` in nest/rt-table.c); in 1.6.8 and 2.0.12 as Debian builds them that puts static before BGP.
+Calico raises the preference in order that a better route overrides the local one, and so it does here.
 """
 
 from __future__ import annotations

@@ -132,7 +132,42 @@ class Source:
             key = (attributes, path_id, interface, metric)
         found = self._paths.get(key)
         if found is None:
-            found = self._paths[key] = Path(self, attributes, path_id, interface, metric)
+            preference = PREFERENCE[self.kind]
+            ineligible = None
+            if self.kind.bgp:
+                ineligible = why_ineligible(self, attributes)
+                if (attributes.local_pref or 0) > PRIORITY_SUM - self.router.normal_priority:
+                    preference = OVERRIDE_PREFERENCE
+            found = self._paths[key] = Path(
+                self, attributes, path_id, interface, metric, preference, ineligible
+            )
+        return found
+
+    def accepted_path(self, path: Path, attributes: AttributeSet) -> Path:
+        """A path of this source as an import filter accepts it, with the attributes it leaves it with. A
+        filter that accepts ends the import: a better than normal LOCAL_PREF does not raise the preference
+        after it. Loops were looked for before the filter, in what the peer sent."""
+        return self._after_filter(path, attributes, None)
+
+    def rejected_path(self, path: Path, reason: str) -> Path:
+        """A path of this source as an import filter rejects it: ineligible."""
+        return self._after_filter(path, path.attributes, reason)
+
+    def _after_filter(self, path: Path, attributes: AttributeSet, reason: str | None) -> Path:
+        if path.ineligible is not None:
+            return path
+        key = (path, attributes, reason)
+        found = self._paths.get(key)
+        if found is None:
+            found = self._paths[key] = Path(
+                self,
+                attributes,
+                path.path_id,
+                path.interface,
+                path.metric,
+                PREFERENCE[self.kind],
+                reason,
+            )
         return found
 
     def forget_paths(self) -> None:
@@ -161,7 +196,7 @@ KEY_MULTIPATH: Final = 15
 
 
 class Path:
-    """One attribute set from one source. Made by `Source.path` only; compared by identity.
+    """One attribute set from one source. Made by a `Source` only; compared by identity.
 
     ineligible  why best path must not consider it, for people; None where it may
     preference  BIRD's route preference, greater wins
@@ -189,18 +224,16 @@ class Path:
         path_id: int,
         interface: str | None,
         metric: int | None,
+        preference: int,
+        ineligible: str | None,
     ) -> None:
         self.source = source
         self.attributes = attributes
         self.path_id = path_id
         self.interface = interface
         self.metric = metric
-        self.preference = PREFERENCE[source.kind]
-        self.ineligible: str | None = None
-        if source.kind.bgp:
-            self.ineligible = why_ineligible(source, attributes)
-            if (attributes.local_pref or 0) > PRIORITY_SUM - source.router.normal_priority:
-                self.preference = OVERRIDE_PREFERENCE
+        self.preference = preference
+        self.ineligible = ineligible
         self.med = attributes.med or 0
         self.key = self._make_key()
 

@@ -235,10 +235,8 @@ def test_import_policy_applies_to_what_was_received_before() -> None:
 
     def policy(one: bytes, path: Path) -> Path:
         if one == A:
-            return path.source.path(path.attributes.replace(local_pref=200))
-        rejected = Path(path.source, path.attributes, path.path_id, None, None)
-        rejected.ineligible = "filter deny-b, rule 1"
-        return rejected
+            return path.source.accepted_path(path, path.attributes.replace(local_pref=200))
+        return path.source.rejected_path(path, "filter deny-b, rule 1")
 
     rib.set_policy(source, policy)
     rib.flush()
@@ -315,3 +313,21 @@ def test_bulk_and_single_announcements_agree() -> None:
     fill(at_once, [PREFIXES[:2], [*PREFIXES, *PREFIXES]])
     assert one_by_one.routes == at_once.routes
     assert one_by_one.sources[source].routes == at_once.sources[source].routes
+
+
+def test_paths_after_a_filter() -> None:
+    source = peer(2)
+    path = source.path(attributes(2))
+    override = path.attributes.replace(local_pref=2147483647)
+    accepted = source.accepted_path(path, override)
+    assert accepted is source.accepted_path(path, override)
+    assert accepted is not source.path(override)
+    assert (accepted.preference, source.path(override).preference) == (100, 200)
+    own = path.attributes.replace(as_path=(Segment(SegmentType.AS_SEQUENCE, (LOCAL_AS,)),))
+    assert source.path(own).ineligible is not None
+    assert source.accepted_path(path, own).ineligible is None, "a filter may prepend our AS"
+    rejected = source.rejected_path(path, "no")
+    assert rejected is source.rejected_path(path, "no")
+    assert (rejected.ineligible, rejected.attributes) == ("no", path.attributes)
+    looped = source.path(own)
+    assert source.rejected_path(looped, "no") is source.accepted_path(looped, override) is looped
