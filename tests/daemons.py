@@ -608,15 +608,11 @@ class GoBgp(Daemon):
         for word, prefixes in (("add", added), ("del", removed)):
             for prefix in prefixes:
                 version = ipaddress.ip_network(prefix).version
-                self.ask(
-                    "global",
-                    "rib",
-                    word,
-                    "-a",
-                    f"ipv{version}",
-                    prefix,
-                    *(("origin", "igp") if word == "add" else ()),
+                # Told its next hop: over a session of the other family it would send an IPv4-mapped one.
+                attributes = (
+                    ("origin", "igp", "nexthop", self.machine.address(version)) if word == "add" else ()
                 )
+                self.ask("global", "rib", word, "-a", f"ipv{version}", prefix, *attributes)
 
     def sessions(self) -> dict[str, str]:
         neighbors: list[dict[str, Any]] = json.loads(self.ask("-j", "neighbor"))
@@ -648,7 +644,7 @@ def _gobgp_path(path: dict[str, Any]) -> BgpPath:
         communities=frozenset(
             f"{value >> 16}:{value & 0xFFFF}" for value in attributes.get(8, {}).get("communities", ())
         ),
-        local=next_hop in ("0.0.0.0", "::"),
+        local="neighbor-ip" not in path,
     )
 
 

@@ -37,15 +37,16 @@ class Pair:
 
     def wait_exchanged(self) -> None:
         """Until each end has what the other announces, in both families."""
-        self.routed.wait_established(*(self.daemon.machine.address(version) for version in (4, 6)))
+        versions = {neighbor.version for neighbor in self.daemon.config.neighbors}
+        self.routed.wait_established(*(self.daemon.machine.address(version) for version in versions))
         self.daemon.wait_established()
         self.daemon.wait_routes(have=BLOCKS)
         for prefix, version in zip(LEARNED, (4, 6), strict=True):
             self.routed.wait_kernel(prefix, {self.daemon.machine.address(version)})
 
 
-def make_pair(lab: Lab, name: str, peer_as: int) -> Pair:
-    """Both ends, not started."""
+def make_pair(lab: Lab, name: str, peer_as: int, one_session: bool = False) -> Pair:
+    """Both ends, not started: a session a family, or both families over one IPv4 session."""
     here = lab.machine("node", "192.0.2.1/24", "2001:db8::1/64")
     there = lab.machine("peer", "192.0.2.9/24", "2001:db8::9/64")
     records = Records(lab.directory / "records")
@@ -53,10 +54,15 @@ def make_pair(lab: Lab, name: str, peer_as: int) -> Pair:
         "base", [configuration(CLUSTER_AS), node(here), pool("10.244.0.0/16"), pool("fd00:10:244::/64")]
     )
     records.put("blocks", [one for cidr in BLOCKS for one in block("node", cidr)])
-    records.put("peers", [peer(f"peer-{version}", there.address(version), peer_as) for version in (4, 6)])
-    neighbors = tuple(Neighbor(here.address(version), CLUSTER_AS) for version in (4, 6))
+    transports = (4,) if one_session else (4, 6)
+    records.put("peers", [peer(f"peer-{version}", there.address(version), peer_as) for version in transports])
+    families = (4, 6) if one_session else ()
+    neighbors = tuple(
+        Neighbor(here.address(version), CLUSTER_AS, families=families) for version in transports
+    )
+    options = ("--families-per-session", "both") if one_session else ()
     daemon = DAEMONS[name](there, Config(peer_as, there.address(4), neighbors, LEARNED))
-    return Pair(routed_run(here, records), daemon, records)
+    return Pair(routed_run(here, records, *options), daemon, records)
 
 
 @pytest.mark.netns
@@ -109,3 +115,17 @@ def test_exchange_withdraw_restart(lab: Lab, name: str, peer_as: int) -> None:
     routed.start()
     pair.wait_exchanged()
     assert "Traceback" not in routed.output()
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.daemon(name)) for name in ("bird2", "frr", "gobgp")]
+)
+def test_both_families_over_one_session(lab: Lab, name: str) -> None:
+    """An option of ours: IPv6 routes over the IPv4 session, with each end's IPv6 address as next hop."""
+    pair = make_pair(lab, name, CLUSTER_AS, one_session=True)
+    pair.daemon.start()
+    pair.routed.start()
+    pair.wait_exchanged()
+    assert len(pair.routed.sessions()) == 1
+    assert pair.daemon.path(BLOCKS[1]).next_hop == pair.routed.machine.address(6)
