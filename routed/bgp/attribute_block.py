@@ -32,14 +32,14 @@ _MANDATORY: Final = (Code.ORIGIN, Code.AS_PATH)  # NEXT_HOP too, but only for NL
 class AttributeBlock:
     """The attributes of an UPDATE but MP_REACH and MP_UNREACH, checked.
 
-    `wire` is in the form of `AttributeSet.wire`; `next_hop` is NEXT_HOP's value. `action` is the strongest of
-    the findings'. `missing` names the mandatory attributes that are not there. `empty`: there was no
-    attribute at all. `ipv4` is the set for the NLRI field, None where those NLRI cannot be announced."""
+    `wire` is in the form of `AttributeSet.wire`; `next_hop` is NEXT_HOP's value. `missing` names the
+    mandatory attributes that are not there. `empty`: there was no attribute at all. `ipv4` is the set for
+    the NLRI field where nothing is missing and nothing was found: the rule, made ready for the shortest
+    way."""
 
     wire: bytes
     next_hop: bytes | None
     findings: tuple[Finding, ...]
-    action: Action
     missing: tuple[Code, ...]
     empty: bool
     ipv4: AttributeSet | None
@@ -185,11 +185,11 @@ def _finish(values: Values, findings: tuple[Finding, ...], *, empty: bool, merge
         merge_as4(values)
     next_hop = values.pop(Code.NEXT_HOP, (0, None))[1]
     wire = b"".join(encode_attribute(values[code][0], code, values[code][1]) for code in sorted(values))
-    action = max((finding.action for finding in findings), default=Action.IGNORE)
     missing = tuple(code for code in _MANDATORY if code not in values)
-    usable = action < Action.TREAT_AS_WITHDRAW and not missing
-    ipv4 = intern_attributes(wire, next_hop) if usable and next_hop is not None else None
-    return AttributeBlock(wire, next_hop, findings, action, missing, empty, ipv4)
+    ipv4 = None
+    if next_hop is not None and not missing and not findings:
+        ipv4 = intern_attributes(wire, next_hop)
+    return AttributeBlock(wire, next_hop, findings, missing, empty, ipv4)
 
 
 def _list_error(reason: str) -> SessionError:

@@ -100,7 +100,7 @@ class UpdateParser:
             attributes_end = 4 + (body[2] << 8 | body[3])
             if attributes_end < end and self._ipv4:
                 block = self._cache.recent.get(body[4:attributes_end])
-                if block is not None and block.ipv4 is not None and not block.findings:
+                if block is not None and block.ipv4 is not None:
                     try:
                         return Update(
                             [(Family.IPV4, block.ipv4, parse_nlri(body[attributes_end:], 32))], [], None, []

@@ -147,6 +147,8 @@ def body_of(parameters: bytes, length: int | None = None) -> bytes:
         (body_of(b"\xff"), OpenError.UNSPECIFIC),
         (body_of(b"\xff\x00"), OpenError.UNSPECIFIC),
         (body_of(b"\xff\x00\x05\x02"), OpenError.UNSPECIFIC),
+        (body_of(b"\x02\x02\x02\x00") + b"\0", OpenError.UNSPECIFIC),
+        (body_of(b"\xff\x00\x00") + b"\0", OpenError.UNSPECIFIC),
         (body_of(b"\x01\x00"), OpenError.UNSUPPORTED_OPTIONAL_PARAMETER),
         (body_of(b"\xff\x00\x03\x01\x00\x00"), OpenError.UNSUPPORTED_OPTIONAL_PARAMETER),
     ],
@@ -156,6 +158,15 @@ def test_optional_parameters_that_cannot_be_read(body: bytes, subcode: OpenError
     with pytest.raises(SessionError) as error:
         decode_open(body)
     assert (error.value.code, error.value.subcode) == (ErrorCode.OPEN_MESSAGE, subcode)
+
+
+@pytest.mark.parametrize("my_as", [0, 23456])
+def test_reserved_as_numbers(my_as: int) -> None:
+    """RFC 7607 section 2, RFC 6793 section 9."""
+    for capabilities in (b"", b"\x02\x06\x41\x04" + my_as.to_bytes(4)):
+        with pytest.raises(SessionError) as error:
+            decode_open(struct.pack("!BHH4sB", 4, my_as, 90, b"\1\2\3\4", len(capabilities)) + capabilities)
+        assert error.value.subcode == OpenError.BAD_PEER_AS
 
 
 def test_the_version_error_names_ours() -> None:

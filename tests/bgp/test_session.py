@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from routed.bgp.attributes import originate
-from routed.bgp.capabilities import Capabilities
+from routed.bgp.capabilities import Capabilities, GracefulRestart
 from routed.bgp.errors import Cease, ErrorCode, FsmError, HeaderError, OpenError, UpdateError
 from routed.bgp.message import (
     HEADER_OCTETS,
@@ -689,6 +689,49 @@ def test_a_silent_connection_is_given_up_after_the_open_time() -> None:
     assert lone.is_in(State.ACTIVE)
 
 
+def test_no_dial_while_a_connection_is_past_its_open() -> None:
+    lone = Lone()
+    lone.open_confirm()
+    lone.now += 8
+    lone.session.tick(lone.now)
+    assert not [action for action in lone.pull() if isinstance(action, Dial)]
+
+
+def test_after_a_long_session_the_first_dial_is_quick_again() -> None:
+    network = Network(5)
+    a, b = network.pair(session_config(1, 2), session_config(2, 1, passive=True), start=False)
+    network.start(a)
+    network.run(60)  # refused, until the waits are long
+    network.start(b)
+    network.run_until(lambda: a.up and b.up)
+    network.run(60)
+    a_dials = len(a.dials)
+    lost_at = network.now
+    network.cut_off(b, b.of(Established)[-1].conn)
+    network.run_until(lambda: len(a.dials) > a_dials)
+    assert network.now - lost_at <= 1.1
+
+
+@pytest.mark.parametrize("state", [State.OPENSENT, State.OPENCONFIRM, State.ESTABLISHED])
+@pytest.mark.parametrize(("code", "after"), [(6, State.ACTIVE), (2, State.IDLE), (4, State.IDLE)])
+def test_a_cease_is_no_error_of_ours(state: State, code: int, after: State) -> None:
+    lone = Lone(passive=True)
+    lone.reach(state)
+    lone.feed(encode_message(MessageType.NOTIFICATION, bytes((code, 2))))
+    assert lone.is_in(after)
+    assert lone.down().received is not None
+    assert lone.down().sent is None
+    assert not [a for a in lone.actions[-2:] if isinstance(a, Send)]
+
+
+def test_what_a_peer_or_a_socket_says_is_made_printable() -> None:
+    lone = Lone()
+    lone.establish()
+    lone.session.lost(lone.conn, lone.now, "reset\x1b[2J")
+    assert lone.down().text == "connection lost: reset\N{REPLACEMENT CHARACTER}[2J"
+    assert lone.session.last_error == lone.down().text
+
+
 # ROUTE-REFRESH (RFC 2918, RFC 7313)
 
 
@@ -748,6 +791,18 @@ def test_the_open_of_a_restarted_peer_replaces_the_session_only_with_graceful_re
         assert network.now - began > 20
         assert a.downs[0].sent is not None
         assert a.downs[0].sent.code == ErrorCode.HOLD_TIMER_EXPIRED
+
+
+def test_a_late_half_of_a_collision_is_no_restart() -> None:
+    lone = Lone(restart_time=120)
+    capabilities = replace(peer_open().capabilities, graceful_restart=GracefulRestart(120))
+    lone.establish(peer_open(capabilities=capabilities))
+    for seconds, taken in ((1, False), (3, False), (10, True)):
+        lone.now += seconds
+        conn = lone.session.accepted(lone.now)
+        assert conn is not None
+        closed = [action for action in lone.pull() if isinstance(action, Close)]
+        assert (closed == []) == taken
 
 
 def test_a_bogus_connection_does_not_disturb_an_established_session_with_graceful_restart() -> None:

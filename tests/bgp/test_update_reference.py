@@ -104,4 +104,4 @@ def test_a_run_with_host_bits_is_masked() -> None:
 
 def test_a_run_of_impossible_prefixes_is_refused() -> None:
     with pytest.raises(BadNlri, match="33 bits"):
-        parse_nlri(bytes((33, 1, 2, 3, 4, 5)) * 50, 32)
+        parse_nlri(bytes((33, 1, 2, 3, 4, 0x80)) * 50, 32)
