@@ -186,7 +186,8 @@ class Compiler:
         assert record is not None
         if record.name == GLOBAL_CONFIGURATION:
             self._cluster.configuration = after or NO_CONFIGURATION
-            self._peerings.mark_all()
+            if _peering_fields(before or NO_CONFIGURATION) != _peering_fields(after or NO_CONFIGURATION):
+                self._peerings.mark_all()
             self._stale_families.update(Family)
             self._stale_header = self._stale_ranges = self._stale_communities = True
         elif record.name.startswith(NODE_CONFIGURATION_PREFIX):
@@ -199,10 +200,12 @@ class Compiler:
             self._cluster.node_configurations.pop(node, None)
         else:
             self._cluster.node_configurations[node] = after
+        moved = (before and before.listen_port) != (after and after.listen_port)
         if node == self.options.node:
             self._stale_header = self._stale_communities = True
-            self._peerings.mark_all()
-        elif (before and before.listen_port) != (after and after.listen_port):
+            if moved:
+                self._peerings.mark_all()
+        elif moved:
             neighbor = self._cluster.neighbor(node)
             self._peerings.mark_node(node, neighbor.addresses if neighbor else ())
 
@@ -521,6 +524,17 @@ def compile_intent(records: Iterable[Record], options: Options) -> NodeIntent:
     compiler = Compiler(options)
     compiler.apply(records)
     return compiler.intent
+
+
+def _peering_fields(configuration: BGPConfiguration) -> tuple[object, ...]:
+    """What peerings depend on."""
+    return (
+        configuration.as_number,
+        configuration.node_to_node_mesh_enabled,
+        configuration.listen_port,
+        configuration.node_mesh_password,
+        configuration.node_mesh_max_restart_time,
+    )
 
 
 def _label(node: Node | None, name: str) -> str | None:
