@@ -17,6 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from benchmarks import groups as benchmark
 from routed.bgp.attributes import AttributeSet, originate
 from routed.bgp.export import Exporter, ExportTarget
 from routed.bgp.groups import ExportGroups, Group, GroupKey, Limits, Member
@@ -743,3 +744,11 @@ def test_route_refresh_sends_everything_between_the_markers(behind: str) -> None
     assert set(receiver.table) == set(prefixes)
     assert receiver.stale == set()
     assert receiver.table[prefixes[0]].med == {"nothing": None, "the log": 1}.get(behind, 49)
+
+
+def test_the_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(
+        "sys.argv", ["groups", "--members", "5", "--routes", "2", "--batch", "2", "--feed", "2000"]
+    )
+    benchmark.main()
+    assert capsys.readouterr().out.count("deliveries/s") == 5
