@@ -26,6 +26,11 @@ class Segment(NamedTuple):
     type: int
     asns: tuple[int, ...]
 
+    @property
+    def is_set(self) -> bool:
+        """True where the order of the ASes says nothing: AS_SET and AS_CONFED_SET."""
+        return self.type in (SegmentType.AS_SET, SegmentType.AS_CONFED_SET)
+
 
 AsPath = tuple[Segment, ...]
 

@@ -22,7 +22,8 @@ class SessionConfig:
     families           what is offered; what both ends offer is carried
     passive            never dial
     hold_time          offered; 0 for none, else 3 to 65535
-    keepalive_time     wanted; never more than a third of the negotiated hold time, which is the default
+    keepalive_time     wanted; never more than a third of the negotiated hold time, which is the default (None
+                       or 0)
     connect_delay      the first dial comes within this time; the wait doubles with each failure ...
     connect_retry_time ... up to this
     idle_hold_min, _max how long to stay idle after an error: doubles with each error from one to the other
@@ -87,7 +88,7 @@ class SessionConfig:
         """Seconds between KEEPALIVEs under a negotiated hold time: a third of it, less where so configured,
         none where it is 0 (RFC 4271 section 4.4)."""
         third = hold_time / 3
-        return third if self.keepalive_time is None else min(third, self.keepalive_time)
+        return min(third, self.keepalive_time or third)
 
 
 OPEN_FIELDS: Final = (

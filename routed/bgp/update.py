@@ -7,34 +7,34 @@ decoded.
 
 from __future__ import annotations
 
-import struct
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from itertools import accumulate
 from typing import Final
 
 from routed.bgp.attribute_block import AttributeBlock, BlockCache, split_mp
 from routed.bgp.attributes import AttributeSet, intern_attributes
-from routed.bgp.errors import Action, ErrorCode, Finding, SessionError, UpdateError
-from routed.bgp.four_octet_as import to_two_octet_as
+from routed.bgp.capabilities import SAFI_UNICAST
+from routed.bgp.errors import Action, ErrorCode, Finding, HeaderError, SessionError, UpdateError
+from routed.bgp.message import HEADER_OCTETS, MAX_MESSAGE_OCTETS
 from routed.bgp.nlri import Family
 from routed.bgp.nlri_codec import BadNlri, parse_nlri
-from routed.bgp.path_attributes import (
-    OPTIONAL,
-    Code,
-    attribute_name,
-    encode_attribute,
-    split_attributes,
-    valid_next_hop,
-)
+from routed.bgp.path_attributes import EXTENDED_LENGTH, OPTIONAL, Code, attribute_name, valid_next_hop
+from routed.bgp.update_encode import encode_announcements, encode_end_of_rib, encode_withdrawals
 
-MAX_MESSAGE_OCTETS: Final = 4096
-_MARKER: Final = b"\xff" * 16
-_HEADER_OCTETS: Final = 19
-_UPDATE_TYPE: Final = 2
-_SAFI_UNICAST: Final = 1
+__all__ = [
+    "MAX_MESSAGE_OCTETS",
+    "Prefixes",
+    "Update",
+    "UpdateParser",
+    "encode_announcements",
+    "encode_end_of_rib",
+    "encode_withdrawals",
+    "parse_update",
+]
+
 _FAMILIES: Final = {int(family): family for family in Family}
+# How the value of MP_REACH_NLRI begins: AFI 2, SAFI 1, 16 octets of next hop.
+_IPV6_UNICAST_GLOBAL_HOP: Final = b"\x00\x02\x01\x10"
 _NEXT_HOP_OCTETS: Final = {Family.IPV4: (4,), Family.IPV6: (16, 32)}  # RFC 4760 section 3, RFC 2545 section 3
 
 Prefixes = list[bytes]
@@ -78,36 +78,55 @@ class Update:
 class UpdateParser:
     """Reads the UPDATEs of one session; what was negotiated is fixed in it."""
 
-    __slots__ = ("_cache", "_families", "_ipv4")
+    __slots__ = ("_cache", "_families", "_ipv4", "_ipv6")
 
     def __init__(self, *, four_octet_as: bool, families: frozenset[Family], ibgp: bool) -> None:
         self._cache = _block_cache(four_octet_as, ibgp)
         self._families = families
         self._ipv4 = Family.IPV4 in families
+        self._ipv6 = Family.IPV6 in families
 
     def parse(self, body: bytes) -> Update:
         """The content of an UPDATE; `body` is the message without its header.
 
         Raises `SessionError` only where the session must be reset."""
-        end = len(body)
-        if end < 4:
-            raise SessionError(
-                ErrorCode.MESSAGE_HEADER, 2, (end + _HEADER_OCTETS).to_bytes(2), "UPDATE is too short"
-            )
+        size = len(body)
+        if size < 4:
+            length = (size + HEADER_OCTETS).to_bytes(2)
+            raise SessionError(ErrorCode.MESSAGE_HEADER, HeaderError.BAD_LENGTH, length, "a short UPDATE")
         if not (body[0] or body[1]):
-            # IPv4 NLRI with attributes seen before: a slice, a look-up, and the prefixes. This path is the
-            # bulk of a table transfer; all else goes the thorough way below, which gives the same for these.
-            attributes_end = 4 + (body[2] << 8 | body[3])
-            if attributes_end < end and self._ipv4:
-                block = self._cache.recent.get(body[4:attributes_end])
-                if block is not None and block.ipv4 is not None:
-                    try:
-                        return Update(
-                            [(Family.IPV4, block.ipv4, parse_nlri(body[attributes_end:], 32))], [], None, []
-                        )
-                    except BadNlri as error:
-                        raise _network_error(error) from None
+            # NLRI of one family behind attributes that were seen before: a slice, a look-up, and the
+            # prefixes. This is the bulk of a table transfer, 1 us for an UPDATE of 4 routes where the
+            # thorough way below takes 5; it says the same of them.
+            end = 4 + (body[2] << 8 | body[3])
+            if end < size:
+                block = self._cache.recent.get(body[4:end])
+                if block is not None and block.ipv4 is not None and self._ipv4:
+                    prefixes = _prefixes(body[end:], Family.IPV4, _network_error)
+                    return Update([(Family.IPV4, block.ipv4, prefixes)], [], None, [])
+            elif end == size and end > 4 and body[5] == Code.MP_REACH and self._ipv6:
+                update = self._parse_seen_ipv6(body)
+                if update is not None:
+                    return update
         return self._parse_any(body)
+
+    def _parse_seen_ipv6(self, body: bytes) -> Update | None:
+        """An UPDATE whose first attribute is MP_REACH_NLRI, as RFC 7606 section 5.1 wants it; None where it
+        is not just IPv6 prefixes with a global next hop and attributes that were seen before."""
+        extended = body[4] == OPTIONAL | EXTENDED_LENGTH
+        at = 8 if extended else 7
+        if (not extended and body[4] != OPTIONAL) or not body.startswith(_IPV6_UNICAST_GLOBAL_HOP, at):
+            return None
+        end = at + (body[6] << 8 | body[7] if extended else body[6])
+        nlri_at = at + 21
+        if not nlri_at < end <= len(body):
+            return None
+        block = self._cache.recent.get(body[end:])
+        next_hop = body[at + 4 : at + 20]
+        if block is None or block.missing or block.findings or not valid_next_hop(next_hop):
+            return None
+        prefixes = _prefixes(body[nlri_at:end], Family.IPV6, _mp_error)
+        return Update([(Family.IPV6, intern_attributes(block.wire, next_hop), prefixes)], [], None, [])
 
     def _parse_any(self, body: bytes) -> Update:
         withdrawn_end = 2 + int.from_bytes(body[:2])
@@ -158,14 +177,14 @@ class _Reading:
 
     def withdrawn_field(self, data: bytes) -> None:
         """RFC 7606 section 3 i."""
-        if data and self._negotiated(Family.IPV4, _SAFI_UNICAST, "withdrawn routes"):
+        if data and self._negotiated(Family.IPV4, SAFI_UNICAST, "withdrawn routes"):
             self.withdrawn.append((Family.IPV4, _prefixes(data, Family.IPV4, _network_error)))
 
     def nlri_field(self, data: bytes) -> None:
         if not data:
             return
         self._reachable = True
-        if self._negotiated(Family.IPV4, _SAFI_UNICAST, "NLRI"):
+        if self._negotiated(Family.IPV4, SAFI_UNICAST, "NLRI"):
             prefixes = _prefixes(data, Family.IPV4, _network_error)
             missing = self._block.missing
             if self._block.next_hop is None:
@@ -232,7 +251,7 @@ class _Reading:
 
     def _negotiated(self, afi: int, safi: int, where: str) -> Family | None:
         """The family, or None and a finding where the session does not carry it (RFC 4760 section 7)."""
-        family = _FAMILIES.get(afi) if safi == _SAFI_UNICAST else None
+        family = _FAMILIES.get(afi) if safi == SAFI_UNICAST else None
         if family in self._families:
             return family
         text = f"{where} of AFI {afi}, SAFI {safi}, which was not negotiated"
@@ -285,97 +304,3 @@ def parse_update(
 
     Raises `SessionError` only where RFC 4271 and RFC 7606 demand that the session is reset."""
     return _parser(four_octet_as, families, ibgp).parse(bytes(body))
-
-
-def _message(withdrawn: bytes, attributes: bytes, nlri: bytes) -> bytes:
-    octets = _HEADER_OCTETS + 4 + len(withdrawn) + len(attributes) + len(nlri)
-    head = struct.pack("!16sHBH", _MARKER, octets, _UPDATE_TYPE, len(withdrawn))
-    return b"".join((head, withdrawn, len(attributes).to_bytes(2), attributes, nlri))
-
-
-def _packed(nlri: Sequence[bytes], room: int) -> Iterator[bytes]:
-    """`nlri` in order, joined into pieces of at most `room` octets, each as full as it can be."""
-    together = b"".join(nlri)
-    if len(together) <= room:
-        if together:
-            yield together
-        return
-    ends = list(accumulate(map(len, nlri)))  # one bisection a message, not one addition and test an NLRI
-    first = start = 0
-    while first < len(ends):
-        last = bisect_right(ends, start + room, lo=first)
-        yield together[start : ends[last - 1]]
-        first, start = last, ends[last - 1]
-
-
-def encode_announcements(
-    family: Family,
-    attributes: AttributeSet,
-    nlri: Sequence[bytes],
-    *,
-    four_octet_as: bool = True,
-    max_size: int = MAX_MESSAGE_OCTETS,
-) -> list[bytes]:
-    """Whole UPDATE messages, header included, that announce `nlri` with `attributes`, as few as will hold
-    them.
-
-    IPv4 with a next hop of 4 octets goes as NEXT_HOP and NLRI; everything else in MP_REACH_NLRI, which is the
-    first attribute (RFC 7606 section 5.1). `four_octet_as` and `max_size` are what was negotiated.
-
-    Where the attributes leave no room for a prefix, the messages withdraw the NLRI instead: the peer must not
-    keep what we advertised before (RFC 8654 section 4)."""
-    wire = attributes.wire if four_octet_as else to_two_octet_as(attributes.wire)
-    next_hop = attributes.next_hop
-    room = max_size - _HEADER_OCTETS - 4 - len(wire)
-    if family is Family.IPV4 and len(next_hop) == 4:
-        wire = _with_next_hop(wire, next_hop)
-        room -= 7
-        if room < 33 and not _fits(nlri, room):
-            return encode_withdrawals(family, nlri, max_size=max_size)
-        return [_message(b"", wire, piece) for piece in _packed(nlri, room)]
-    head = struct.pack("!HBB", family, _SAFI_UNICAST, len(next_hop)) + next_hop + b"\0"
-    room -= 4 + len(head)
-    if room < 33 and not _fits(nlri, room):
-        return encode_withdrawals(family, nlri, max_size=max_size)
-    return [
-        _message(b"", encode_attribute(OPTIONAL, Code.MP_REACH, head + piece) + wire, b"")
-        for piece in _packed(nlri, room)
-    ]
-
-
-def _fits(nlri: Sequence[bytes], room: int) -> bool:
-    return all(len(one) <= room for one in nlri)
-
-
-def _with_next_hop(wire: bytes, next_hop: bytes) -> bytes:
-    """NEXT_HOP in its place by type: attributes are in ascending order (RFC 4271 section 5)."""
-    at = 0
-    for _flags, code, start, _value, end in split_attributes(wire):
-        if code > Code.NEXT_HOP:
-            at = start
-            break
-        at = end
-    return b"".join((wire[:at], b"\x40\x03\x04", next_hop, wire[at:]))
-
-
-def encode_withdrawals(
-    family: Family, nlri: Sequence[bytes], *, max_size: int = MAX_MESSAGE_OCTETS
-) -> list[bytes]:
-    """Whole UPDATE messages, header included, that withdraw `nlri`: IPv4 in the Withdrawn Routes field, IPv6
-    in MP_UNREACH_NLRI."""
-    room = max_size - _HEADER_OCTETS - 4
-    if family is Family.IPV4:
-        return [_message(piece, b"", b"") for piece in _packed(nlri, room)]
-    head = struct.pack("!HB", family, _SAFI_UNICAST)
-    return [
-        _message(b"", encode_attribute(OPTIONAL, Code.MP_UNREACH, head + piece), b"")
-        for piece in _packed(nlri, room - 4 - len(head))
-    ]
-
-
-def encode_end_of_rib(family: Family) -> bytes:
-    """The End-of-RIB marker (RFC 4724 section 2)."""
-    if family is Family.IPV4:
-        return _message(b"", b"", b"")
-    unreach = struct.pack("!HB", family, _SAFI_UNICAST)
-    return _message(b"", encode_attribute(OPTIONAL, Code.MP_UNREACH, unreach), b"")

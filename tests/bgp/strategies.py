@@ -133,6 +133,8 @@ def update_bodies(draw: st.DrawFn, *, four_octet_as: bool) -> bytes:
         codes = [1, 2, 3, *(code for code in codes if code > 3)]
     if draw(_often):
         codes = list(dict.fromkeys(codes))
+    if draw(st.booleans()):
+        codes.sort(key=lambda code: code != 14)  # MP_REACH_NLRI first (RFC 7606 section 5.1)
     parts = []
     for code in codes:
         flags, values = table[code]
@@ -155,7 +157,7 @@ def update_bodies(draw: st.DrawFn, *, four_octet_as: bool) -> bytes:
         attributes = attributes[: draw(st.integers(0, len(attributes)))]
     some = nlri_lists(Family.IPV4, clean=False, min_size=1, max_size=12).map(b"".join)
     withdrawn = b"" if draw(_often) else draw(some)
-    announced = draw(some) if draw(_often) else b""
+    announced = draw(some) if draw(_often) and codes[:1] != [14] else b""
     if not draw(_mostly):
         announced += draw(st.binary(max_size=3))
     return (

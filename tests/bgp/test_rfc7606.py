@@ -269,6 +269,15 @@ def test_session_reset(octets: bytes, subcode: UpdateError) -> None:
         assert error.value.reason
 
 
+@pytest.mark.parametrize("octets", [b"", b"\0", b"\0\0\0"])
+def test_a_body_too_short_for_its_lengths(octets: bytes) -> None:
+    """The framing refuses it before; a direct call says the same."""
+    with pytest.raises(SessionError) as error:
+        parse(octets)
+    assert (error.value.code, error.value.subcode) == (ErrorCode.MESSAGE_HEADER, 2)
+    assert error.value.data == (19 + len(octets)).to_bytes(2)
+
+
 def test_the_unrecognized_attribute_is_in_the_notification() -> None:
     with pytest.raises(SessionError) as error:
         parse(body(GOOD + attribute(0x40, 99, b"abc")))

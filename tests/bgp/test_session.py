@@ -235,6 +235,16 @@ def test_the_shorter_hold_time_counts(ours: int, theirs: int, negotiated: int) -
     assert (a.session.deadline is None) == (negotiated == 0)
 
 
+@pytest.mark.parametrize(
+    ("hold", "keepalive", "interval"),
+    [(90, None, 30), (90, 0, 30), (90, 10, 10), (90, 60, 30), (3, 10, 1), (0, 10, 0), (0, None, 0)],
+)
+def test_the_keepalive_time_is_at_most_a_third_of_the_hold_time(
+    hold: int, keepalive: int | None, interval: float
+) -> None:
+    assert session_config(1, keepalive_time=keepalive).keepalive_interval(hold) == interval
+
+
 def test_a_silent_peer_is_given_up_after_the_hold_time() -> None:
     network, a, b = pair(hold_time=9)
     a.muted = b.muted = True

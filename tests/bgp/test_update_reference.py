@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routed.bgp.attributes import AttributeSet
+from routed.bgp.attributes import AttributeSet, originate
 from routed.bgp.errors import ErrorCode, SessionError
 from routed.bgp.nlri import Family
 from routed.bgp.nlri_codec import BadNlri, parse_nlri
@@ -66,6 +66,29 @@ def test_a_full_update_is_read_alike(attributes: AttributeSet, prefixes: list[by
         body = message[19:]
         option = {"four_octet_as": True, "ibgp": True, "families": frozenset(Family)}
         assert fast(body, **option) == plain(body, **option)  # type: ignore[arg-type]
+
+
+@given(st.data(), options, st.binary(min_size=16, max_size=16) | strategies.ipv6_hops)
+def test_ipv6_behind_known_attributes_is_read_alike(
+    data: st.DataObject, option: dict[str, bool], hop: bytes
+) -> None:
+    """The short way for IPv6, its edges, and octets damaged on it."""
+    known = originate(next_hop=b"", med=data.draw(st.integers(0, 3))).wire
+    nlri = b"".join(data.draw(strategies.nlri_lists(Family.IPV6, clean=False)))
+    value = b"\0\2\1" + bytes((len(hop),)) + hop + b"\0" + nlri
+    extended = data.draw(st.booleans()) or len(value) > 255
+    head = b"\x90\x0e" + len(value).to_bytes(2) if extended else b"\x80\x0e" + bytes((len(value),))
+    rest = known + data.draw(
+        st.sampled_from([b"", b"\xc0\x08\x00", b"\x40\x06\x01\x00", b"\x80\x0f\x03\0\2\1"])
+    )
+    attributes = head + value + rest
+    good = b"\0\0" + len(attributes).to_bytes(2) + attributes
+    for body in (
+        good,
+        good,
+        data.draw(strategies.mutated(st.just(good)).filter(lambda body: len(body) >= 4)),
+    ):
+        assert normalised(fast(body, **option)) == normalised(plain(body, **option))
 
 
 def parse_nlri_plainly(data: bytes, max_length: int) -> list[bytes]:
