@@ -7,7 +7,7 @@ folder that is not there yet. A file that does not parse, half written perhaps, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class WorkloadFiles:
 
 async def follow_workload_files(
     prefix: Path, rescan_seconds: float = RESCAN_SECONDS
-) -> AsyncIterator[WorkloadChanges]:
+) -> AsyncGenerator[WorkloadChanges, None]:
     """Changes as they happen, what is there first. Ends only when it is cancelled or closed."""
     files = WorkloadFiles(prefix)
     folder = prefix / FOLDER

@@ -72,7 +72,7 @@ def test_never_an_exception(mutations: list[tuple[tuple[int, tuple[Any, ...]], A
             documents[index] = put(documents[index], path, value)
             touched.add(index)
     records = []
-    for index, document in documents.items():
+    for document in documents.values():
         parsed = parse_record(document)
         if parsed.record is not None:
             records.append(parsed.record)
