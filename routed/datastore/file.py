@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from datetime import UTC, datetime
 
@@ -159,12 +160,7 @@ class _Follower:
     def _next_deadline(self) -> float:
         if self.to_load:
             return 0.0
-        return min(
-            self.rescan_at,
-            *self.away.values(),
-            *(first for first, _ in self.writing.values()),
-            self.rescan_at,
-        )
+        return min([self.rescan_at, *self.away.values(), *(first for first, _ in self.writing.values())])
 
     # What happened
 
@@ -228,9 +224,10 @@ class _Follower:
             self.away[path] = now if moved_here and mask & Mask.MOVED_FROM else now + self._grace()
         elif mask & (Mask.CLOSE_WRITE | Mask.MOVED_TO):
             self._read_soon(path, complete=True)
+        elif mask & Mask.CREATE and _is_link(path):
+            self._read_soon(path, complete=True)  # nobody writes it: no CLOSE_WRITE will come
+            self.rescan_at = 0.0  # where it leads is to be watched
         elif mask & (Mask.CREATE | Mask.MODIFY):
-            if mask & Mask.CREATE and os.path.islink(path):
-                self.rescan_at = 0.0  # where it leads is to be watched
             self.away.pop(path, None)
             _, latest = self.writing.get(path, (0.0, now + WRITING_LIMIT))
             self.writing[path] = min(now + WRITING_PAUSE, latest), latest
@@ -396,6 +393,8 @@ class _Follower:
                 self.away.setdefault(file.path, now + self._grace())
                 continue
             self.signatures[file.path] = file.signature
+            if file.linked:
+                self.rescan_at = 0.0
             complete = file.complete and wanted[file.path] and file.path not in disturbed
             self.store.replace(file.path, file.found, file.problems, complete)
         self._sort_events(events, now)
@@ -417,6 +416,15 @@ class _Follower:
         else:
             self.snapshot_sent = True
             yield self.store.take_snapshot()
+
+
+def _is_link(path: str) -> bool:
+    """Whether it is a symbolic link, or one of several hard links."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return stat.S_ISLNK(status.st_mode) or status.st_nlink > 1
 
 
 def _load_all(paths: Iterable[str]) -> list[Loaded]:

@@ -3,6 +3,7 @@ code."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -155,7 +156,9 @@ def lookups(path: str) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What is in a file; `signature` is None where it is not there any more, or could not be read."""
+    """What is in a file; `signature` is None where it could not be read. `gone`: there is no file at the
+    path any more. `linked`: it has other names too, and only this one is told by inotify when it is written
+    to."""
 
     path: str
     signature: Signature | None
@@ -163,6 +166,7 @@ class Loaded:
     problems: tuple[Problem, ...] = ()
     complete: bool = True
     gone: bool = False
+    linked: bool = False
 
 
 def load(path: str) -> Loaded:
@@ -170,11 +174,11 @@ def load(path: str) -> Loaded:
     `complete`."""
     place = shown(path)
     try:
-        text, signature = _read(path)
-    except FileNotFoundError:
-        return Loaded(path, None, gone=True)
+        text, status = _read(path)
     except OSError as error:
-        problem = Problem(None, "", f"cannot be read: {error.strerror or error}", source=place)
+        if error.errno in _NO_FILE:
+            return Loaded(path, None, gone=True)
+        problem = Problem(None, "", f"cannot be read: {error.strerror}", source=place)
         return Loaded(path, None, problems=(problem,), complete=False)
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
@@ -192,19 +196,24 @@ def load(path: str) -> Loaded:
             # Lines are only worked out where someone has to be shown one.
             items = [_parse(place, item) for item in split_list(with_lines(text, document))]
         found += items
-    return Loaded(path, signature, tuple(found), tuple(problems), complete=not problems)
+    complete, linked = not problems, status.st_nlink > 1
+    return Loaded(path, Signature.of(status), tuple(found), tuple(problems), complete, linked=linked)
 
 
-def _read(path: str) -> tuple[str, Signature]:
+# What a scan passes over, too: nothing there, a link to nothing or to itself, a folder, a FIFO.
+_NO_FILE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO, errno.EINVAL}
+
+
+def _read(path: str) -> tuple[str, os.stat_result]:
     # Not blocking: a FIFO of a record file's name would otherwise hold the open up for ever.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is not a regular file")
+            raise OSError(errno.EINVAL, "not a regular file")
         if status.st_size > MAX_FILE_SIZE:
-            raise OSError(f"it is larger than {MAX_FILE_SIZE >> 20} MiB")
-        return file.read().decode("utf-8-sig"), Signature.of(status)
+            raise OSError(errno.EFBIG, f"it is larger than {MAX_FILE_SIZE >> 20} MiB")
+        return file.read().decode("utf-8-sig"), status
 
 
 def _parse(place: str, document: Document) -> Found:

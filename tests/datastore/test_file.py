@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gc
 import os
+import random
 import shutil
 import threading
 from collections.abc import Callable
@@ -563,6 +565,95 @@ def test_a_folder_that_cannot_be_listed_keeps_its_records(
             (tmp_path / "other").rmdir()
             await watch.until(lambda: not watch.last.problems and watch.names == set())
             assert watch.withdrawn() == {"x"}
+
+    run(scenario())
+
+
+class Scribbler:
+    """Does to a folder what people and tools do, at random."""
+
+    def __init__(self, root: Path, seed: int) -> None:
+        self.root = root
+        self.random = random.Random(seed)
+
+    def step(self) -> None:
+        """One thing. What cannot be done as things stand is left out."""
+        actions = [self.write, self.write, self.replace, self.rename, self.delete, self.truncate, self.link]
+        actions += [self.make_folder, self.move_folder, self.remove_folder, self.swap_root]
+        with contextlib.suppress(OSError):
+            self.random.choice(actions)()
+
+    def folder(self) -> Path:
+        folders = [self.root, *sorted(path for path in self.root.rglob("*") if path.is_dir())]
+        return self.random.choice(folders)
+
+    def file(self) -> Path:
+        return self.folder() / f"{self.random.choice('abc')}.yaml"
+
+    def text(self) -> str:
+        names = self.random.sample("uvwxyz", self.random.randint(1, 3))
+        return "---\n".join(affinity(name, f"10.0.{self.random.randint(0, 255)}.0/26") for name in names)
+
+    def write(self) -> None:
+        self.file().write_text(self.text())
+
+    def replace(self) -> None:
+        replace(self.file(), self.text())
+
+    def rename(self) -> None:
+        self.file().rename(self.file())
+
+    def delete(self) -> None:
+        self.file().unlink()
+
+    def truncate(self) -> None:
+        self.file().write_text("")
+
+    def link(self) -> None:
+        if self.random.random() < 0.5:
+            self.file().symlink_to(self.file())
+        else:
+            self.file().hardlink_to(self.file())
+
+    def make_folder(self) -> None:
+        (self.folder() / self.random.choice("def")).mkdir()
+
+    def move_folder(self) -> None:
+        folder = self.folder()
+        if folder != self.root:
+            folder.rename(self.folder() / self.random.choice("def"))
+
+    def remove_folder(self) -> None:
+        folder = self.folder()
+        if folder != self.root:
+            shutil.rmtree(folder)
+
+    def swap_root(self) -> None:
+        away = self.root.with_name("away")
+        self.root.rename(away)
+        if self.random.random() < 0.5:
+            shutil.copytree(away, self.root, symlinks=True)
+            shutil.rmtree(away)
+        else:
+            away.rename(self.root)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_happens_it_ends_as_a_fresh_look_would_have_it(tmp_path: Path, seed: int) -> None:
+    async def scenario() -> None:
+        root = make_folder(tmp_path / "root", "x", "y", "z")
+        scribbler = Scribbler(root, seed)
+        async with watched(root) as watch:
+            await watch.expect(Snapshot)
+            for number in range(120):
+                scribbler.step()
+                if number % 3 == 0:
+                    await asyncio.sleep(scribbler.random.choice([0, 0, 0.001, 0.02]))
+            write(root / "last.yaml", affinity("last"))
+            async with watched(root) as fresh:
+                await fresh.expect(Snapshot)
+            await watch.until(lambda: watch.in_force == fresh.in_force)
+            await watch.until(lambda: set(watch.last.problems) == set(fresh.last.problems))
 
     run(scenario())
 
