@@ -27,8 +27,6 @@ from routed.intent.options import Options
 from routed.intent.types import IntentDelta, NodeIntent, OriginatedRoute, OriginKind
 from routed.kernel.base import FibProtocol, KernelUnavailable, MonitorProtocol
 from routed.kernel.dryrun import NullFib, NullMonitor
-from routed.kernel.fib import Fib
-from routed.kernel.monitor import Monitor
 from routed.kernel_learner import KernelLearner
 from routed.kernel_writer import KernelWriter
 from routed.resources import Problem
@@ -269,6 +267,10 @@ class Agent:
 
     async def _open_kernel(self) -> tuple[FibProtocol, MonitorProtocol]:
         if self.options.use_kernel and not self.options.reflector:
+            # Not at the top: netlink costs 14 MB and a quarter of a second that a reflector does not need.
+            from routed.kernel.fib import Fib
+            from routed.kernel.monitor import Monitor
+
             try:
                 fib = await Fib.open(log=log.get("kernel"))
                 return fib, await Monitor.open(log=log.get("kernel"), fib_port=fib.port)
