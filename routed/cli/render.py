@@ -38,6 +38,23 @@ def render(
     check: Annotated[
         bool, typer.Option("--check", help="Let a local BIRD 1.6 parse the files first (bird -p).")
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="For BIRD: follow the records, as confd does; write what changes and have BIRD read it, "
+            "keep the last good files where BIRD refuses the new ones.",
+        ),
+    ] = False,
+    control: Annotated[
+        Path,
+        typer.Option(
+            "--control",
+            metavar="DIR",
+            envvar="ROUTED_BIRD_CONTROL",
+            help="With --watch: the folder of BIRD's control sockets, bird.ctl and bird6.ctl.",
+        ),
+    ] = Path("/var/run/calico"),
 ) -> None:
     """Write the BIRD 1.6 configuration that Calico's confd writes for a node from the same records.
 
@@ -47,6 +64,8 @@ def render(
     from routed.intent.options import Options
     from routed.render.bird import without_passwords
 
+    if watch and (out is None or stdout):
+        common.fail("--watch is for BIRD's files: give --out DIR, without --stdout or another --format")
     if out is None and not stdout and not check:
         common.fail("nothing to do: give --out DIR, --stdout or --check")
     try:
@@ -54,7 +73,10 @@ def render(
         store = open_datastore(datastore)
     except ValueError as error:
         common.fail(str(error))
-    batch = asyncio.run(_first(store, datastore))
+    if watch and out is not None:
+        _watch(store, options, out, control, check)
+        return
+    batch = asyncio.run(first_batch(store, datastore))
     rendered = _render(batch, options)
     if check:
         _check(rendered)
@@ -65,7 +87,27 @@ def render(
         _write(out, rendered)
 
 
-async def _first(store: Datastore, url: str) -> Batch:
+def _watch(store: Datastore, options: Options, out: Path, control: Path, check: bool) -> None:
+    """Follows the records until SIGTERM or SIGINT; each thing done is a line on standard error."""
+    from routed.render.check import NoBirdError, find_programs
+    from routed.render.watch import Installer, follow
+
+    def say(level: str, text: str) -> None:
+        typer.echo(f"routed: {level}: {text}", err=True)
+
+    try:
+        programs = find_programs() if check else {}
+    except NoBirdError as error:
+        common.fail(f"--check: {error}")
+    installer = Installer(out, control, say, programs)
+
+    async def start(stop: asyncio.Event) -> None:
+        await follow(store, options, installer, stop)
+
+    common.run_until_stopped(start)
+
+
+async def first_batch(store: Datastore, url: str) -> Batch:
     """All records, as the datastore has them now."""
     from routed.datastore import Lost, Snapshot
 
