@@ -26,6 +26,7 @@ from routed.intent.compiler import Compiler
 from routed.intent.options import Options
 from routed.intent.types import IntentDelta, NodeIntent, OriginatedRoute, OriginKind
 from routed.kernel.base import FibProtocol, KernelUnavailable, MonitorProtocol
+from routed.kernel.base import Snapshot as KernelSnapshot
 from routed.kernel.dryrun import NullFib, NullMonitor
 from routed.kernel_learner import KernelLearner
 from routed.kernel_writer import KernelWriter
@@ -99,19 +100,16 @@ class Agent:
         self._log.info(
             "routed starts", version=__version__, node=options.compiler.node, kernel=options.use_kernel
         )
-        fib, monitor = await self._open_kernel()
+        fib, monitor, snapshot = await self._open_kernel()
         self._speaker = Speaker(options.identity or _NOBODY, self)
         self._writer = KernelWriter(fib, self._speaker.ribs, self.on_status)
         if options.status_file is not None:
             self._status = StatusFile(options.status_file, self.document)
-        adopted = await fib.adopt()
-        if adopted:
-            self._log.info("kernel routes of an earlier run adopted", routes=len(adopted))
         if options.identity is not None:
             self._speaker.set_client_ranges(options.client_ranges)
             self._start_speaker()
         learner = KernelLearner(monitor, self._speaker, self._writer)
-        await learner.start()
+        learner.learn(snapshot)
         jobs = [self._writer.run(), learner.run(), stop.wait()]
         if self._datastore is not None:
             jobs.append(self._follow(self._datastore))
@@ -187,6 +185,8 @@ class Agent:
             self._writer.set_family(family, policy)
             if not self.options.reflector:
                 self._speaker.set_export_policy(family, policy.export_policy)
+        if delta.filters_changed:
+            self._speaker.set_filters(delta.filters_changed)
         for network, route in delta.originated_changed.items():
             self._originate(network, route)
         config = self.options.identity or speaker_config(intent, port=self.options.port)
@@ -265,19 +265,29 @@ class Agent:
 
     # Kernel
 
-    async def _open_kernel(self) -> tuple[FibProtocol, MonitorProtocol]:
+    async def _open_kernel(self) -> tuple[FibProtocol, MonitorProtocol, KernelSnapshot]:
+        """The kernel's two sides, with what an earlier run left adopted, and what is there now."""
         if self.options.use_kernel and not self.options.reflector:
             # Not at the top: netlink costs 14 MB and a quarter of a second that a reflector does not need.
             from routed.kernel.fib import Fib
             from routed.kernel.monitor import Monitor
 
-            try:
-                fib = await Fib.open(log=log.get("kernel"))
-                return fib, await Monitor.open(log=log.get("kernel"), fib_port=fib.port)
-            except KernelUnavailable as error:
-                self._kernel_error = str(error)
-                self._log.error("no kernel routes: BGP goes on without", error=str(error))
-        return NullFib(), NullMonitor()
+            async with contextlib.AsyncExitStack() as opened:
+                try:
+                    fib = await Fib.open(log=log.get("kernel"))
+                    opened.callback(fib.close)
+                    monitor = await Monitor.open(log=log.get("kernel"), fib_port=fib.port)
+                    opened.callback(monitor.close)
+                    if adopted := await fib.adopt():
+                        self._log.info("kernel routes of an earlier run adopted", routes=len(adopted))
+                    snapshot = await monitor.snapshot()
+                except (KernelUnavailable, OSError) as error:
+                    self._kernel_error = str(error)
+                    self._log.error("no kernel routes: BGP goes on without", error=str(error))
+                else:
+                    opened.pop_all()
+                    return fib, monitor, snapshot
+        return NullFib(), NullMonitor(), KernelSnapshot((), (), ())
 
     async def _close(self, fib: FibProtocol, monitor: MonitorProtocol) -> None:
         if self._status is not None:

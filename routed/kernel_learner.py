@@ -6,7 +6,16 @@ from typing import Final
 
 from routed.bgp.path import SourceKind
 from routed.bgp.speaker import Speaker
-from routed.kernel.base import AlienRoute, Event, MonitorProtocol, Overflow, Prefix, RouteDown, RouteUp
+from routed.kernel.base import (
+    AlienRoute,
+    Event,
+    MonitorProtocol,
+    Overflow,
+    Prefix,
+    RouteDown,
+    RouteUp,
+    Snapshot,
+)
 from routed.kernel_writer import KernelWriter
 
 #: Not learned: what the kernel makes itself (redirects, connected routes), and a BIRD's, which we stand
@@ -23,9 +32,8 @@ class KernelLearner:
         self._writer = writer
         self._known: dict[Prefix, set[AlienRoute]] = {}
 
-    async def start(self) -> None:
+    def learn(self, snapshot: Snapshot) -> None:
         """Learn what is there already."""
-        snapshot = await self._monitor.snapshot()
         for route in snapshot.routes:
             self._up(route)
 

@@ -20,6 +20,8 @@ from routed.kernel.base import Event, FibError, FibProtocol, Prefix
 FALLBACK_METRIC: Final = 0x7FFFFFFE
 #: How long after a failure all failed wishes are tried again though no event called for it, seconds.
 RETRY_TIME: Final = 30.0
+#: How often all routes of ours are read back and repaired, though no event called for it, seconds.
+RESYNC_TIME: Final = 600.0
 
 
 class KernelWriter:
@@ -78,13 +80,22 @@ class KernelWriter:
 
     async def run(self) -> None:
         """Carry wishes out as they come, until cancelled."""
+        loop = asyncio.get_running_loop()
+        resync_at = loop.time() + RESYNC_TIME
         while True:
+            errors: list[FibError] = []
+            retry_at = loop.time() + RETRY_TIME if self.fib.failed else resync_at
             try:
-                await asyncio.wait_for(self._wake.wait(), RETRY_TIME if self.fib.failed else None)
+                async with asyncio.timeout_at(min(retry_at, resync_at)):
+                    await self._wake.wait()
             except TimeoutError:
-                await self.fib.retry_failed()
+                if loop.time() >= resync_at:
+                    resync_at = loop.time() + RESYNC_TIME
+                    errors += await self.fib.resync()
+                else:
+                    errors += await self.fib.retry_failed()
             self._wake.clear()
-            errors = list(await self.fib.flush())
+            errors += await self.fib.flush()
             errors += await self.fib.reconcile()
             if self._sweep:
                 self._sweep = False
@@ -123,7 +134,7 @@ class KernelWriter:
             prefix = (error.family, error.nlri)
             if self._said.get(prefix) != error.name:
                 self._said[prefix] = error.name
-                self._log.warning(
+                self._log.debug(  # the FIB has said it in one line for all prefixes of a kind
                     "kernel refused a route",
                     prefix=to_text(error.nlri, error.family),
                     error=error.name,

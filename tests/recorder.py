@@ -173,6 +173,14 @@ class RecordingPeer:
 
         wait_for(complete, f"recorder {self.address}: routes", timeout)
 
+    def wait_end_of_rib(self, timeout: float = 60.0) -> None:
+        """Until the peer has said that this is its whole table (RFC 4724 section 2)."""
+
+        def came() -> bool:
+            return any(update.end_of_rib for update in self.updates())
+
+        wait_for(came, f"End-of-RIB at {self.address}", timeout)
+
     def announce(self, *prefixes: str, as_path: tuple[int, ...] = (), local_pref: int | None = None) -> None:
         """Sends one UPDATE with these prefixes of its family, itself as next hop."""
         segment = b"".join(number.to_bytes(4, "big") for number in as_path)

@@ -45,7 +45,7 @@ class Node:
     def set_policy(self, policy: KernelPolicy) -> None:
         self.writer.set_family(V4, FamilyIntent(V4, ip_interface("10.0.0.1/24"), kernel_policy=policy))
 
-    def learn(self, next_hop: str, *, local_pref: int | None = None) -> Source:
+    def learn(self, next_hop: str, *, local_pref: int | None = 2147483647 - NORMAL) -> Source:
         self.peers += 1
         source = Source(
             f"peer{self.peers}",
@@ -82,12 +82,17 @@ def hops(*gateways: str, metric: int = NORMAL) -> FibRoute:
 
 
 def test_a_learned_route_goes_by_its_next_hop_with_the_metric_of_its_local_pref() -> None:
-    node = Node()
-    node.learn("10.0.0.2")
-    assert node.wish == hops("10.0.0.2")
-    node = Node()
-    node.learn("10.0.0.2", local_pref=2147483647 - 512)
-    assert node.wish == hops("10.0.0.2", metric=512)
+    for local_pref, metric in (
+        (2147483647 - NORMAL, NORMAL),
+        (2147483647 - 512, 512),
+        (None, 2147483547),  # from outside the AS: as if LOCAL_PREF were 100
+        (2147483647, 1),  # the kernel takes 0 for no metric
+        (4294967295, 1),
+        (0, 2147483647),
+    ):
+        node = Node()
+        node.learn("10.0.0.2", local_pref=local_pref)
+        assert node.wish == hops("10.0.0.2", metric=metric)
 
 
 def test_equal_paths_are_merged_in_one_order() -> None:
@@ -109,7 +114,7 @@ def test_an_owned_block_is_a_blackhole_whatever_peers_say_of_it() -> None:
     node = Node()
     node.originate(OriginKind.BLOCK, source=SourceKind.STATIC)
     assert node.wish == FibRoute((), NORMAL)
-    node.learn("10.0.0.2", local_pref=2147483647 - NORMAL)
+    node.learn("10.0.0.2")
     assert node.wish == FibRoute((), NORMAL)
     # A better than normal LOCAL_PREF overrides the local route (calico-semantics section 3).
     node.learn("10.0.0.3", local_pref=2147483647 - 512)
@@ -196,7 +201,7 @@ def test_refusals_are_said_once_and_tried_again_in_time(capsys: Any) -> None:
         task.cancel()
         return fib
 
-    log.configure("info", "json")
+    log.configure("debug", "json")
     fib = run(main())
     assert fib.retries >= 2
     said = capsys.readouterr().out.splitlines()

@@ -42,16 +42,16 @@ def learned_route(
         hops[hop] = None
     # One order for equal sets, so that an arrival in another order is no change to the kernel.
     ordered = sorted(hops, key=lambda hop: (hop.gateway.packed, hop.interface or ""))
-    return FibRoute(tuple(ordered), kernel_metric(paths[0], policy.normal_priority))
+    return FibRoute(tuple(ordered), kernel_metric(paths[0]))
 
 
-def kernel_metric(path: Path, normal_priority: int) -> int:
-    """2147483647 - LOCAL_PREF; the normal priority where there is none, or where it cannot be a metric."""
-    local_pref = path.attributes.local_pref
-    if local_pref is None or not 0 < local_pref <= PRIORITY_SUM:
-        return normal_priority
-    # 0 is "no metric" to the kernel, and IPv6 turns it into 1024.
-    return max(1, PRIORITY_SUM - local_pref)
+def kernel_metric(path: Path) -> int:
+    """2147483647 - LOCAL_PREF. A path without one, from an external peer, has 100, as in BIRD: so a route
+    of the
+    cluster (2147482623, metric 1024) is better than one from outside."""
+    # 0 is "no metric" to the kernel, and IPv6 turns it into 1024; a LOCAL_PREF may be larger than
+    # Calico's sum.
+    return max(1, PRIORITY_SUM - path.local_pref)
 
 
 def _next_hop(octets: bytes, action: KernelAction, policy: KernelPolicy, node: Interface | None) -> NextHop:

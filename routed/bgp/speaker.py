@@ -18,6 +18,7 @@ from routed.bgp.attributes import originate
 from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
 from routed.bgp.errors import Cease
 from routed.bgp.export import Exporter, ExportTarget
+from routed.bgp.filters import FilterFunction, compile_filter_function, compile_import
 from routed.bgp.groups import ExportGroups, GroupKey, Member
 from routed.bgp.listening import Listeners
 from routed.bgp.nlri import Family
@@ -30,6 +31,7 @@ from routed.bgp.route import Address
 from routed.bgp.session import Negotiated
 from routed.bgp.transport import READ_OCTETS, Endpoint, Link, Network, TcpNetwork, reset
 from routed.bgp.update import Update
+from routed.intent.filters import CompiledFilter, Direction
 from routed.intent.types import NORMAL_ROUTE_PRIORITY, ExportPolicy
 
 #: Changed prefixes worked off before the sockets are looked at again.
@@ -58,9 +60,10 @@ class SpeakerListener(Protocol):
 class _Attached:
     """What a peer has in the tables: a source and, while its session is up, a member, a family."""
 
-    __slots__ = ("members", "sources", "stale_timer")
+    __slots__ = ("import_filters", "members", "sources", "stale_timer")
 
     def __init__(self) -> None:
+        self.import_filters: dict[Family, tuple[tuple[str, CompiledFilter | None], ...]] = {}
         self.sources: dict[Family, Source] = {}
         self.members: dict[Family, Member] = {}
         self.stale_timer: asyncio.TimerHandle | None = None
@@ -91,6 +94,7 @@ class Speaker:
         self._attached: dict[Peer, _Attached] = {}
         self._by_address: dict[Address, list[Peer]] = {}
         self._ranges: tuple[ClientRange, ...] = ()
+        self._filters: dict[str, CompiledFilter] = {}
         self._policies: dict[Family, ExportPolicy | None] = dict.fromkeys(Family)
         self._normal_priority: dict[Family, int] = dict.fromkeys(Family, NORMAL_ROUTE_PRIORITY)
         self._router = {family: self._make_router(family) for family in Family}
@@ -165,6 +169,23 @@ class Speaker:
             for peer in self.peers.values():
                 self._regroup(peer)
         self.groups[family].refresh()
+        self._schedule_flush()
+
+    def set_filters(self, changed: Mapping[str, CompiledFilter | None]) -> None:
+        """Put BGPFilters in force, or out of it. Only what they change for a peer is sent, or decided
+        anew."""
+        for name, one in changed.items():
+            if one is None:
+                self._filters.pop(name, None)
+            else:
+                self._filters[name] = one
+        for peer in self.peers.values():
+            if peer.established and not changed.keys().isdisjoint(peer.config.filters):
+                for family, source in self._attached[peer].sources.items():
+                    self._set_import_policy(peer, family, source)
+        for groups in self.groups.values():
+            if any(not changed.keys().isdisjoint(key.filters) for key in groups.groups):
+                groups.refresh()
         self._schedule_flush()
 
     def originate(self, family: Family, nlri: bytes, kind: SourceKind = SourceKind.STATIC) -> None:
@@ -257,7 +278,10 @@ class Speaker:
                     self.ribs[family].sweep_stale(source)
             elif old is not None:
                 self.ribs[family].drop(old)
+            if attached.sources.get(family) is not source:
+                attached.import_filters.pop(family, None)
             attached.sources[family] = source
+            self._set_import_policy(peer, family, source)
             self._join(peer, family, source, negotiated)
         for family in attached.sources.keys() - negotiated.families:
             self.ribs[family].drop(attached.sources.pop(family))
@@ -415,10 +439,29 @@ class Speaker:
     # Export groups
 
     def _exporter(self, key: GroupKey) -> Exporter:
-        policy = self._policies[key.target.family]
-        if policy is None:
-            return Exporter(key.target)
-        return Exporter(key.target, compile_export(policy, key.target.family, ibgp=not key.target.ebgp))
+        family, ibgp = key.target.family, not key.target.ebgp
+        policy = self._policies[family]
+        rule = None if policy is None else compile_export(policy, family, ibgp=ibgp)
+        return Exporter(key.target, rule, self._filter_functions(key.filters, family, Direction.EXPORT, ibgp))
+
+    def _filter_functions(
+        self, names: Iterable[str], family: Family, direction: Direction, ibgp: bool
+    ) -> list[FilterFunction]:
+        """A peer's filters, in order; one that is not there (yet) is gone without."""
+        known = (self._filters[name] for name in names if name in self._filters)
+        functions = (compile_filter_function(one, family, direction, ibgp=ibgp) for one in known)
+        return [function for function in functions if function is not None]
+
+    def _set_import_policy(self, peer: Peer, family: Family, source: Source) -> None:
+        """Judge what the peer sent, and what it sends from now on, by its filters."""
+        ibgp = source.kind is SourceKind.IBGP
+        names = peer.config.filters
+        key = tuple((name, self._filters.get(name)) for name in names)
+        attached = self._attached[peer]
+        if attached.import_filters.get(family, ()) != key:
+            attached.import_filters[family] = key
+            functions = self._filter_functions(names, family, Direction.IMPORT, ibgp)
+            self.ribs[family].set_policy(source, compile_import(functions))
 
     def _group_key(self, peer: Peer, family: Family, negotiated: Negotiated) -> GroupKey:
         config = peer.config
@@ -463,11 +506,11 @@ class Speaker:
             return
         attached = self._attached[peer]
         for family, member in list(attached.members.items()):
-            key = self._group_key(peer, family, negotiated)
-            if key == member.group.key:
-                continue
             self._update_source(peer, family, attached.sources[family])
-            attached.members[family] = self.groups[family].move(member, key)
+            self._set_import_policy(peer, family, attached.sources[family])
+            key = self._group_key(peer, family, negotiated)
+            if key != member.group.key:
+                attached.members[family] = self.groups[family].move(member, key)
         peer.connection.outlets = list(attached.members.values())
         peer.wake_writer()
 
@@ -489,9 +532,10 @@ class Speaker:
 
     def _update_source(self, peer: Peer, family: Family, source: Source) -> None:
         """Values of the configuration that do not need another session."""
-        source.client = peer.config.route_reflector_client
-        if source.allowed_local_as != peer.config.allowed_local_as:
-            source.allowed_local_as = peer.config.allowed_local_as
+        config = peer.config
+        new = (config.route_reflector_client, config.allowed_local_as)
+        if (source.client, source.allowed_local_as) != new:
+            source.client, source.allowed_local_as = new
             self.ribs[family].recheck(source)
 
     def _local_source(self, family: Family, kind: SourceKind) -> Source:

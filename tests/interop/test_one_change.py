@@ -45,6 +45,8 @@ def test_one_affinity_is_one_update(lab: Lab) -> None:
         # A route from a peer, so that routes learned and passed on are there to be disturbed.
         recorders[2].announce("203.0.113.0/24", as_path=(65001,))
         routed.wait_kernel("203.0.113.0/24", {recorders[2].address})
+        for recorder in (*recorders, ipv6):  # routed holds it back until it has heard its peers
+            recorder.wait_end_of_rib()
         before = {one: (len(one.messages), len(one.updates())) for one in (*recorders, ipv6)}
 
         records.put("change", block("node", CHANGE))
