@@ -17,6 +17,7 @@ from routed.bgp.path_attributes import OPTIONAL, Code, encode_attribute, split_a
 
 # The header and the two length fields of an UPDATE.
 _FRAME_OCTETS: Final = HEADER_OCTETS + 4
+_LONGEST_NLRI_OCTETS: Final = 17
 
 
 def _message(withdrawn: bytes, attributes: bytes, nlri: bytes) -> bytes:
@@ -62,12 +63,12 @@ def encode_announcements(
     if family is Family.IPV4 and len(next_hop) == 4:
         wire = _with_next_hop(wire, next_hop)
         room -= 7
-        if room < 33 and not _fits(nlri, room):
+        if room < _LONGEST_NLRI_OCTETS and not _fits(nlri, room):
             return encode_withdrawals(family, nlri, max_size=max_size)
         return [_message(b"", wire, piece) for piece in _packed(nlri, room)]
     head = struct.pack("!HBB", family, SAFI_UNICAST, len(next_hop)) + next_hop + b"\0"
     room -= 4 + len(head)
-    if room < 33 and not _fits(nlri, room):
+    if room < _LONGEST_NLRI_OCTETS and not _fits(nlri, room):
         return encode_withdrawals(family, nlri, max_size=max_size)
     return [
         _message(b"", encode_attribute(OPTIONAL, Code.MP_REACH, head + piece) + wire, b"")

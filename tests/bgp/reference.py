@@ -322,6 +322,7 @@ def result_of(update: Update) -> Result:
     result = Result(end_of_rib=update.end_of_rib)
     for family, prefixes in update.withdrawn:
         result.withdrawn.update((family, to_text(nlri, family)) for nlri in prefixes)
+    assert all(prefixes for *_, prefixes in (*update.announced, *update.withdrawn))
     for family, attributes, prefixes in update.announced:
         extra = {
             code: value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from routed.bgp.fsm import TABLE, Event, State, mermaid
 from routed.bgp.session import Session
 
@@ -50,6 +52,12 @@ def test_only_what_the_peer_or_the_handler_words_lacks_a_notification() -> None:
             assert (row.notification is None) == (silent or brings), event
         if row.handler == "dump":
             assert row.notification is not None
+
+
+def test_the_diagram_in_the_documentation_is_this_one() -> None:
+    page = Path(__file__).parents[2] / "docs" / "session-states.md"
+    diagram = page.read_text().partition("```mermaid\n")[2].partition("```")[0]
+    assert diagram.splitlines() == list(mermaid())
 
 
 def test_the_diagram_has_a_line_a_row() -> None:

@@ -742,6 +742,19 @@ def test_what_a_peer_or_a_socket_says_is_made_printable() -> None:
     assert lone.session.last_error == lone.down().text
 
 
+def test_an_error_is_told_even_while_a_dial_is_under_way() -> None:
+    lone = Lone()
+    lone.now += 2
+    lone.session.tick(lone.now)
+    assert lone.pull() == [Dial()]
+    lone.accept()
+    actions = lone.feed(bytes(19))
+    assert isinstance(actions[-1], Down)
+    assert lone.is_in(State.IDLE)
+    conn = lone.session.connected(lone.now)
+    assert lone.pull() == [Close(conn)]
+
+
 # ROUTE-REFRESH (RFC 2918, RFC 7313)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,27 +70,53 @@ def test_a_full_update_is_read_alike(attributes: AttributeSet, prefixes: list[by
         assert fast(body, **option) == plain(body, **option)  # type: ignore[arg-type]
 
 
-@given(st.data(), options, st.binary(min_size=16, max_size=16) | strategies.ipv6_hops)
-def test_ipv6_behind_known_attributes_is_read_alike(
-    data: st.DataObject, option: dict[str, bool], hop: bytes
-) -> None:
-    """The short way for IPv6, its edges, and octets damaged on it."""
-    known = originate(next_hop=b"", med=data.draw(st.integers(0, 3))).wire
-    nlri = b"".join(data.draw(strategies.nlri_lists(Family.IPV6, clean=False)))
-    value = b"\0\2\1" + bytes((len(hop),)) + hop + b"\0" + nlri
-    extended = data.draw(st.booleans()) or len(value) > 255
-    head = b"\x90\x0e" + len(value).to_bytes(2) if extended else b"\x80\x0e" + bytes((len(value),))
-    rest = known + data.draw(
-        st.sampled_from([b"", b"\xc0\x08\x00", b"\x40\x06\x01\x00", b"\x80\x0f\x03\0\2\1"])
-    )
-    attributes = head + value + rest
-    good = b"\0\0" + len(attributes).to_bytes(2) + attributes
-    for body in (
-        good,
-        good,
-        data.draw(strategies.mutated(st.just(good)).filter(lambda body: len(body) >= 4)),
+IPV6_HOP = b"\xfd" + bytes(15)
+KNOWN = originate(next_hop=b"", med=1).wire
+
+
+@pytest.mark.parametrize(
+    "hop",
+    [
+        IPV6_HOP,
+        bytes(16),
+        b"\xff\2" + bytes(14),
+        b"\xfe\x80" + bytes(14),
+        IPV6_HOP * 2,
+        bytes(32),
+        b"\x0a\0\0\1",
+    ],
+    ids=bytes.hex,
+)
+@pytest.mark.parametrize("families", [frozenset(Family), frozenset({Family.IPV4})], ids=len)
+def test_every_edge_of_the_short_way_for_ipv6_is_read_alike(hop: bytes, families: frozenset[Family]) -> None:
+    option = {"four_octet_as": True, "ibgp": True, "families": families}
+    for flags, nlri, known, extra, more in product(
+        (0x80, 0x90, 0xC0, 0xD0, 0x40, 0x00),
+        (b"", b"\x40" + bytes(8), b"\x41" + b"\xff" * 9, b"\x81" + bytes(17), b"\x40" + bytes(7)),
+        (KNOWN, KNOWN[4:], KNOWN[7:]),  # without ORIGIN, without AS_PATH too
+        (b"", b"\xc0\x08\x00", b"\x40\x06\x01\x00", b"\x80\x0f\x03\0\2\1", b"\x80"),
+        (0, -1, 1, 8),
     ):
-        assert normalised(fast(body, **option)) == normalised(plain(body, **option))
+        value = b"\0\2\1" + bytes((len(hop),)) + hop + b"\0" + nlri
+        head = bytes((flags, 14)) + len(value).to_bytes(2 if flags & 0x10 else 1)
+        attributes = head + value + known + extra
+        body = b"\0\0" + (len(attributes) + more).to_bytes(2) + attributes
+        expected = plain(body, **option)  # type: ignore[arg-type]
+        for _ in range(2):
+            assert fast(body, **option) == expected, body.hex()  # type: ignore[arg-type]
+
+
+@given(st.data(), options)
+def test_damaged_ipv6_behind_known_attributes_is_read_alike(
+    data: st.DataObject, option: dict[str, bool]
+) -> None:
+    nlri = b"".join(data.draw(strategies.nlri_lists(Family.IPV6, clean=False)))
+    value = b"\0\2\1\x10" + IPV6_HOP + b"\0" + nlri
+    attributes = b"\x90\x0e" + len(value).to_bytes(2) + value + KNOWN
+    body = b"\0\0" + len(attributes).to_bytes(2) + attributes
+    damaged = data.draw(strategies.mutated(st.just(body)).filter(lambda body: len(body) >= 4))
+    for octets in (body, damaged, damaged):
+        assert normalised(fast(octets, **option)) == normalised(plain(octets, **option))
 
 
 def parse_nlri_plainly(data: bytes, max_length: int) -> list[bytes]:
