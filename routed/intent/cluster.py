@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_interface
 
 from routed.bgp.nlri import Family
 from routed.intent.local_workloads import EndpointStatus
@@ -113,6 +113,21 @@ class Cluster:
             self.configuration.as_number if node.as_number is None else node.as_number,
             node.route_reflector_cluster_id,
             self.configuration.listen_port if port is None else port,
+        )
+
+    def local(self) -> Neighbor | None:
+        """This node, or the reflector, as its peers see it."""
+        address = self.options.reflector_address
+        if address is None:
+            return self.neighbor(self.options.node)
+        interface = ip_interface(address)
+        return Neighbor(
+            self.options.node,
+            interface if interface.version == 4 else None,
+            interface if interface.version == 6 else None,
+            self.options.reflector_as or self.configuration.as_number,
+            self.options.reflector_cluster_id,
+            None,
         )
 
     def password(self, ref: SecretKeyRef) -> SecretValue | None:

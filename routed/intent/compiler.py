@@ -29,6 +29,7 @@ from routed.intent.policy import (
     community_rules,
     export_policy,
     kernel_policy,
+    outside_problems,
     pool_problems,
 )
 from routed.intent.services import (
@@ -108,6 +109,8 @@ class Compiler:
         self._blocks = BlockTable(options.node)
         self._services = ServiceTable()
         self._pools: dict[str, IPPool] = {}
+        self._owned: dict[Network, Key] = {}
+        """Blocks of this node, with the record that says so."""
         self._wireguard: dict[Family, dict[str, Address]] = {family: {} for family in Family}
         self._originated: Ledger[Network, OriginatedRoute] = Ledger()
         self._aggregates = {family: TextOrdered() for family in Family}
@@ -323,11 +326,9 @@ class Compiler:
     def _settle(self) -> IntentDelta:
         """Works out everything that was marked, in the order of dependence; what differs."""
         self._settle_communities()
-        if self._stale_pools:
-            self._stale_pools = False
-            self._problems.put("pools", tuple(pool_problems(self._pools.values())))
         self._settle_services()
         self._settle_blocks()
+        self._settle_pools()
         sessions = self._peerings.take()
         for name, session in sessions.items():
             self._settle_gateway(name, session is not None)
@@ -386,10 +387,22 @@ class Compiler:
             name = str(network)
             owned = verdict.owned
             routes = {} if owned is None else {network: block_route(owned)}
+            if owned is None:
+                self._owned.pop(network, None)
+            else:
+                self._owned[network] = owned.record
+            self._stale_pools = True
             self._originated.put((_BLOCK_RANK, name, ""), routes)
             borrowed = {address.network: borrowed_route(address) for address in verdict.borrowed}
             self._originated.put((_BORROWED_RANK, name, ""), borrowed)
             self._problems.put(("block", network), verdict.problems)
+
+    def _settle_pools(self) -> None:
+        """Faults of pools among each other and with the node's blocks; there are few of both."""
+        if self._stale_pools:
+            self._stale_pools = False
+            pools = self._pools.values()
+            self._problems.put("pools", (*pool_problems(pools), *outside_problems(self._owned, pools)))
 
     def _settle_gateway(self, name: str, present: bool) -> None:
         """The static route to a peer that is `reachableBy` a gateway."""
@@ -424,7 +437,7 @@ class Compiler:
         self._stale_header = False
         configuration = self._cluster.configuration
         own = self._cluster.node_configurations.get(self.options.node)
-        local = self._cluster.neighbor(self.options.node)
+        local = self._cluster.local()
         port = (
             own.listen_port if own is not None and own.listen_port is not None else configuration.listen_port
         )
@@ -441,7 +454,7 @@ class Compiler:
         header = NodeIntent(
             node=self.options.node,
             router_id=router_id,
-            local_as=self.options.reflector_as or (local.as_number if local else configuration.as_number),
+            local_as=local.as_number if local else configuration.as_number,
             listen_port=DEFAULT_LISTEN_PORT if port is None else port,
             cluster_id=cluster_id,
             bind_address=local.addresses if local and configuration.bind_mode is BindMode.NODE_IP else (),
@@ -486,7 +499,7 @@ class Compiler:
 
     def _settle_families(self) -> frozenset[Family]:
         changed = set()
-        local = self._cluster.neighbor(self.options.node)
+        local = self._cluster.local()
         configuration = self._cluster.configuration
         for family in self._stale_families:
             running = self._wireguard[family]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import ip_interface
 
 from routed.bgp.nlri import Family
 from routed.intent.cluster import GLOBAL_CONFIGURATION, Cluster, Neighbor
@@ -132,7 +131,7 @@ class Peerings:
         """Works out what was marked; the sessions that are new, differ, or (None) are gone, by name."""
         self._refresh_mesh()
         self._refresh_peers()
-        local = self._local()
+        local = self._cluster.local()
         for source in self._stale:
             self._evaluate(source, local)
         self._all = self._roles_stale = self._mesh = False
@@ -216,26 +215,11 @@ class Peerings:
 
     # --- roles ----------------------------------------------------------------------------------------------
 
-    def _local(self) -> Neighbor | None:
-        """This node, or the reflector, as its peers see it."""
-        address = self._options.reflector_address
-        if address is None:
-            return self._cluster.neighbor(self._options.node)
-        interface = ip_interface(address)
-        return Neighbor(
-            self._options.node,
-            interface if interface.version == 4 else None,
-            interface if interface.version == 6 else None,
-            self._options.reflector_as or self._cluster.configuration.as_number,
-            self._options.reflector_cluster_id,
-            None,
-        )
-
     def _role(self, peer: BGPPeer) -> Role:
         if self._options.reflector_address is not None:
             named = peer.peer_ip is not None and peer.peer_ip.address == self._options.reflector_address
             return Role(None, named)
-        local = self._local()
+        local = self._cluster.local()
         if local is None:
             return Role(None, False)
         rank = None
@@ -509,7 +493,7 @@ class Peerings:
             )
         if peer.peer_selector is None and peer.peer_ip is not None:
             address = peer.peer_ip.address
-            local = self._local()
+            local = self._cluster.local()
             if local is not None and local.address(family_of(address)) is None:
                 yield _problem(
                     peer.key,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 
 from routed.bgp.nlri import Family
@@ -172,6 +172,17 @@ def pool_problems(pools: Iterable[IPPool]) -> Iterator[Problem]:
             )
             yield Problem(Key(IPPool.kind, pool.name), "spec.cidr", reason, severity="warning")
         around.append(pool)
+
+
+def outside_problems(owned: Mapping[Network, Key], pools: Iterable[IPPool]) -> Iterator[Problem]:
+    """Blocks of the node that are in no pool, though there are pools of their family. They are advertised all
+    the same; their single addresses are not, and what other nodes do with them no pool says."""
+    ranges = {pool.cidr for pool in pools}
+    versions = {cidr.version for cidr in ranges}
+    for network, key in sorted(owned.items(), key=lambda item: str(item[0])):
+        if network.version in versions and not any(_contains(cidr, network) for cidr in ranges):
+            reason = f"{network} is in no IPPool: it is advertised as a block, its single addresses are not"
+            yield Problem(key, "spec.cidr", reason, severity="warning")
 
 
 def _contains(outer: Network, inner: Network) -> bool:

@@ -215,6 +215,16 @@ def test_overlapping_pools_are_reported() -> None:
     ]
 
 
+def test_a_block_outside_every_pool_is_reported_and_advertised() -> None:
+    block = BlockAffinity(name="x", node="a", cidr=ip_network("172.16.0.0/26"))
+    intent = compiled(block, pool("p", "10.1.0.0/16"))
+    assert "172.16.0.0/26 is in no IPPool" in intent.problems[0].reason
+    assert intent.originated[block.cidr].advertise
+    assert not compiled(block, pool("p", "172.16.0.0/16")).problems
+    assert not compiled(block, pool("p", "fd00::/48")).problems
+    assert not compiled(block).problems
+
+
 # --- filters ------------------------------------------------------------------------------------------------
 
 
