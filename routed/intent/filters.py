@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 
 from routed.bgp.nlri import Family
 from routed.resources import (
@@ -134,6 +135,16 @@ def compile_rule(rule: FilterRule) -> CompiledRule:
     )
 
 
+def _text(cidr: Network, written: str | None) -> str:
+    """The prefix as the record writes it, where that is a prefix to others too: without host bits, with its
+    length, of its own family."""
+    try:
+        same = written is not None and "/" in written and ip_network(written) == cidr
+    except ValueError:
+        same = False
+    return written if same and written is not None else str(cidr)
+
+
 def _prefix(rule: FilterRule) -> PrefixMatch | None:
     if rule.cidr is None or rule.match_operator is None:
         return None
@@ -145,7 +156,7 @@ def _prefix(rule: FilterRule) -> PrefixMatch | None:
         rule.match_operator,
         max(minimum, rule.cidr.prefixlen),
         maximum,
-        text=str(rule.cidr),
+        text=_text(rule.cidr, rule.cidr_text),
         bounded=bounds is not None,
     )
 

@@ -75,11 +75,12 @@ class FilterRule(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One rule: it matches where everything that is given does. `operations` come with Accept only.
 
     `match_operator` is there exactly where `cidr` is, `prefix_length` only where `cidr` is; `cidr` is of the
-    family of the rule's list."""
+    family of the rule's list, `cidr_text` is how it was written."""
 
     action: Action
     match_operator: MatchOperator | None = None
     cidr: Network | None = None
+    cidr_text: str | None = None
     prefix_length: PrefixLength | None = None
     source: Source | None = None
     interface: str | None = None
@@ -140,6 +141,7 @@ def _read_rule(rule: Fields, version: int) -> FilterRule:
         action=action,
         match_operator=operator,
         cidr=cidr,
+        cidr_text=rule.read("cidr", readers.text) if cidr is not None else None,
         prefix_length=_read_prefix_length(rule, version),
         source=rule.read("source", readers.one_of(Source)),
         interface=rule.read("interface", readers.interface_pattern),

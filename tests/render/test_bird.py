@@ -119,6 +119,21 @@ def test_a_rule_in_birds_words(fields: dict[str, Any], expected: str) -> None:
     assert words(**fields) == expected
 
 
+@pytest.mark.parametrize(
+    ("cidr", "written", "shown"),
+    [
+        ("5000::/64", "5000::0/64", "5000::0/64"),
+        ("5000::/64", "5000:0::/64", "5000:0::/64"),
+        ("10.0.0.0/8", "10.1.2.3/8", "10.0.0.0/8"),
+        ("10.0.0.1/32", "10.0.0.1", "10.0.0.1/32"),
+        ("10.0.0.0/8", None, "10.0.0.0/8"),
+        ("10.0.0.0/8", "nonsense/8", "10.0.0.0/8"),
+    ],
+)
+def test_a_prefix_is_shown_as_it_was_written(cidr: str, written: str | None, shown: str) -> None:
+    assert words(cidr=ip_network(cidr), cidr_text=written) == f"if ((net ~ {shown})) then {{ reject; }}"
+
+
 def test_names_of_functions_fit_bird() -> None:
     assert function_name("a" * 45, Direction.IMPORT, 4) == f"'bgp_{'a' * 45}_importFilterV4'"
     long = "long-name." * 25

@@ -66,6 +66,7 @@ RULE_V4 = FilterRule(
     action=Action.ACCEPT,
     match_operator=MatchOperator.IN,
     cidr=ip_network("10.0.0.0/8"),
+    cidr_text="10.0.0.0/8",
     prefix_length=PrefixLength(16, 24),
     source=Source.REMOTE_PEERS,
     interface="eth*",
@@ -79,7 +80,9 @@ RULE_V4 = FilterRule(
         SetPriority(200),
     ),
 )
-RULE_V6 = msgspec.structs.replace(RULE_V4, cidr=ip_network("fd00::/16"), prefix_length=PrefixLength(32, 128))
+RULE_V6 = msgspec.structs.replace(
+    RULE_V4, cidr=ip_network("fd00::/16"), cidr_text="fd00::/16", prefix_length=PrefixLength(32, 128)
+)
 
 EXPECTED: dict[str, Record] = {
     "BGPConfiguration": BGPConfiguration(
