@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import IPv4Address
@@ -24,7 +24,14 @@ from routed.bgp.transport import Endpoint
 from routed.datastore.base import Batch, Changes, Datastore, Lost, Restored, Snapshot
 from routed.intent.compiler import Compiler
 from routed.intent.options import Options
-from routed.intent.types import IntentDelta, NodeIntent, OriginatedRoute, OriginKind
+from routed.intent.types import (
+    IntentDelta,
+    NodeIntent,
+    OriginatedRoute,
+    OriginKind,
+    PeeringKind,
+    SessionIntent,
+)
 from routed.kernel.base import FibProtocol, KernelUnavailable, MonitorProtocol
 from routed.kernel.base import Snapshot as KernelSnapshot
 from routed.kernel.dryrun import NullFib, NullMonitor
@@ -32,7 +39,8 @@ from routed.kernel_learner import KernelLearner
 from routed.kernel_writer import KernelWriter
 from routed.resources import Problem
 from routed.status import Document, StatusFile, speaker_document
-from routed.wiring import peer_config, speaker_config
+from routed.wiring import PeerTable, speaker_config
+from routed.workload_files import follow_workload_files
 
 #: Before the records say who this node is.
 _NOBODY: Final = SpeakerConfig(router_id=bytes(4), local_as=0)
@@ -83,7 +91,9 @@ class Agent:
         self._compiler = Compiler(options.compiler)
         self._state = _DatastoreState()
         self._log = log.get("agent")
+        self._peers = PeerTable(both_families=options.both_families)
         self._started = False
+        self._synced = asyncio.Event()
         self._kernel_error = ""
         self._status: StatusFile | None = None
         self._speaker: Speaker
@@ -112,7 +122,7 @@ class Agent:
         learner.learn(snapshot)
         jobs = [self._writer.run(), learner.run(), stop.wait()]
         if self._datastore is not None:
-            jobs.append(self._follow(self._datastore))
+            jobs += [self._follow(self._datastore), self._follow_workloads()]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -150,12 +160,25 @@ class Agent:
         # A datastore ends when it is closed, which is when the agent stops.
         await asyncio.Event().wait()
 
+    async def _follow_workloads(self) -> None:
+        """Take what the node agent says of local workloads that speak BGP."""
+        problems: tuple[Problem, ...] = ()
+        async for changes in follow_workload_files(self.options.compiler.endpoint_status_prefix):
+            self._report(problems, changes.problems)
+            problems = changes.problems
+            await self._synced.wait()
+            delta = self._compiler.apply(changes.upserts, changes.deletes)
+            self._report(delta.problems_solved, delta.problems)
+            self._apply(delta)
+            self.on_status()
+
     def _take(self, batch: Batch) -> None:
         self._report(self._state.problems, batch.problems)
         self._state.problems = batch.problems
         delta = self._compiler.apply(batch.upserts, batch.deletes)
         if isinstance(batch, Snapshot):
             self._state.synced = True
+            self._synced.set()
             self._log.info("records read", records=len(batch.upserts), problems=len(batch.problems))
             self._report((), self.intent.problems)
         else:
@@ -198,19 +221,27 @@ class Agent:
                     hint="the Node record is missing or has no IPv4 address; CALICO_ROUTER_ID sets one",
                 )
             return
+        if not self._started or delta.node_changed or delta.families_changed:
+            self._speaker.configure(config)
+        self._change_peers(delta.sessions_changed if self._started else intent.sessions)
         if not self._started:
-            self._speaker.configure(config)
-            for session in intent.sessions.values():
-                self._speaker.set_peer(peer_config(session, both_families=self.options.both_families))
             self._start_speaker()
-            return
-        if delta.node_changed or delta.families_changed:
-            self._speaker.configure(config)
-        for name, changed in delta.sessions_changed.items():
-            if changed is None:
-                self._speaker.remove_peer(name)
+
+    def _change_peers(self, changed: Mapping[str, SessionIntent | None]) -> None:
+        """Sessions came, changed or went. Where nodes move from the mesh to reflectors, or back, a session
+        that
+        is not wanted any more retires: it ends when others give its routes."""
+        changes = self._peers.apply(changed)
+        for old, config in changes.renamed:
+            self._speaker.rename_peer(old, config)
+        for config in changes.wanted:
+            self._speaker.set_peer(config)
+        for session in changes.removed:
+            moves = session.kind is PeeringKind.MESH or changes.mesh_came
+            if moves and session.peer_node is not None and self._compiler.has_node(session.peer_node):
+                self._speaker.retire_peer(session.name)
             else:
-                self._speaker.set_peer(peer_config(changed, both_families=self.options.both_families))
+                self._speaker.remove_peer(session.name)
 
     def _start_speaker(self) -> None:
         """Only after the first snapshot: a start that knows no peers would count as converged, and what an

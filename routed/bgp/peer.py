@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any, Protocol
 
 from routed.bgp import session as sans_io
@@ -107,6 +108,11 @@ class Peer:
         self.config = config
         self.session.reconfigure(session_config(config, speaker, restarting=restarting), self._now())
         self._act()
+
+    def rename(self, name: str) -> None:
+        """Be known by another name; nothing else changes."""
+        self.config = replace(self.config, name=name)
+        self.log = self._owner.log.bind(peer=name)
 
     def accept(self, link: Link) -> bool:
         """Take a connection that the peer made. False where the session wants none now; then it is reset."""

@@ -106,6 +106,14 @@ class Convergence:
         """Its session is down again: it is as one that is not there yet."""
         self._established.discard(peer)
 
+    def rename(self, old: str, new: str) -> None:
+        """It is known by another name now."""
+        if old in self._waiting:
+            self._waiting[new] = self._waiting.pop(old)
+        if old in self._established:
+            self._established.discard(old)
+            self._established.add(new)
+
     def forget(self, peer: str) -> None:
         """It is no peer any more."""
         self._waiting.pop(peer, None)

@@ -20,6 +20,7 @@ from routed.bgp.errors import Cease
 from routed.bgp.export import Exporter, ExportTarget
 from routed.bgp.filters import FilterFunction, compile_filter_function, compile_import
 from routed.bgp.groups import ExportGroups, GroupKey, Member
+from routed.bgp.handover import Handover
 from routed.bgp.listening import Listeners
 from routed.bgp.nlri import Family
 from routed.bgp.path import Router, Source, SourceKind
@@ -103,6 +104,7 @@ class Speaker:
         self._closed = False
         self._listeners = Listeners(self.loop, self.network, self._on_accept, self.log)
         self._convergence = Convergence(self.loop, self._on_converged)
+        self._handover = Handover(self.loop, self._covered, self._let_go)
         self._housekeeping = self.loop.call_later(SNAPSHOT_TIME, self._release_snapshots)
         for family, rib in self.ribs.items():
             rib.subscribe(lambda nlri, family=family: listener.on_routes(family, nlri))  # type: ignore[misc]
@@ -138,9 +140,10 @@ class Speaker:
             self._add(config)
             return
         old = peer.config
+        self._handover.keep(peer)
         if old == config:
             return
-        if old.remote != config.remote or old.source != config.source:
+        if (old.remote.address, old.source) != (config.remote.address, config.source):
             # Another address is another peering; so is another end of the TCP connection.
             self.remove_peer(config.name)
             self._add(config)
@@ -149,12 +152,30 @@ class Speaker:
         self._regroup(peer)
         self._schedule_flush()
 
+    def rename_peer(self, name: str, config: PeerConfig) -> None:
+        """The same peering under another name, such as a mesh peer that has become a reflector: its session
+        goes on where its OPEN would be the same."""
+        peer = self.peers.pop(name)
+        self.peers[config.name] = peer
+        self._convergence.rename(name, config.name)
+        peer.rename(config.name)
+        self.set_peer(config)
+
     def remove_peer(self, name: str) -> None:
         """End a peering: a NOTIFICATION to the peer, and all its routes are gone."""
         peer = self.peers.get(name)
         if peer is not None:
             peer.stop(Cease.PEER_DECONFIGURED)
             self._forget(peer)
+
+    def retire_peer(self, name: str) -> None:
+        """End a peering as soon as all its routes are known from others; see `handover`."""
+        peer = self.peers.get(name)
+        if peer is not None and peer.established:
+            peer.log.info("session retires: it ends when others give its routes")
+            self._handover.retire(peer)
+        else:
+            self.remove_peer(name)
 
     def set_export_policy(self, family: Family, policy: ExportPolicy | None) -> None:
         """Put an export policy in force for every peer; None lets all routes pass. Only what it changes is
@@ -222,6 +243,7 @@ class Speaker:
         self._closed = True
         self._listeners.close()
         self._convergence.cancel()
+        self._handover.cancel()
         self._housekeeping.cancel()
         for peer in list(self.peers.values()):
             negotiated = peer.session.negotiated
@@ -332,11 +354,11 @@ class Speaker:
             self.groups[family].leave(member)
         attached.members.clear()
         negotiated = peer.last_negotiated
-        keep = (
-            keeps_routes(negotiated, down)
-            if negotiated is not None and peer.name in self.peers
-            else frozenset()
-        )
+        keep: frozenset[Family] = frozenset()
+        if peer in self._handover:  # the other end let go first; what it told us is as good as before
+            keep = frozenset(attached.sources)
+        elif negotiated is not None and peer.name in self.peers:
+            keep = keeps_routes(negotiated, down)
         for family in list(attached.sources):
             if family in keep:
                 self.ribs[family].sweep_stale(attached.sources[family])
@@ -384,6 +406,7 @@ class Speaker:
         if not same_address:
             del self._by_address[peer.config.remote.address]
         peer.abandon()
+        self._handover.keep(peer)
         attached = self._attached.pop(peer)
         if attached.stale_timer is not None:
             attached.stale_timer.cancel()
@@ -435,6 +458,29 @@ class Speaker:
             route_reflector_client=True,
             dynamic=True,
         )
+
+    # Handover
+
+    def _covered(self, peer: Peer) -> bool:
+        """Whether each route of a retiring peer is also known from somebody who stays."""
+        retiring = {
+            source
+            for other, attached in self._attached.items()
+            if other is peer or other in self._handover
+            for source in attached.sources.values()
+        }
+        for family, source in self._attached[peer].sources.items():
+            rib = self.ribs[family]
+            table = rib.sources.get(source)
+            for nlri in table.routes if table is not None else ():
+                paths = rib.ranked(nlri)
+                if paths and all(path.source in retiring for path in paths):
+                    return False
+        return True
+
+    def _let_go(self, peer: Peer, reason: str) -> None:
+        peer.log.info("session retired", reason=reason)
+        self.remove_peer(peer.name)
 
     # Export groups
 

@@ -140,6 +140,10 @@ class Compiler:
         }
         self._settle()
 
+    def has_node(self, name: str) -> bool:
+        """Whether there is a Node record of this name."""
+        return name in self._cluster.nodes
+
     @property
     def intent(self) -> NodeIntent:
         """The whole intent as it is now; it does not change with later records."""

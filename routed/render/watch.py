@@ -16,12 +16,12 @@ from routed.bgp.nlri import Family
 from routed.datastore import Batch, Datastore, Lost, Restored
 from routed.intent.compiler import Compiler
 from routed.intent.options import Options
-from routed.intent.workload_files import WorkloadChanges, follow_workload_files
 from routed.render import bird
 from routed.render.check import Checked, check
 from routed.render.control import ControlError, Reply, command
 from routed.render.files import write_files
 from routed.resources import Problem
+from routed.workload_files import WorkloadChanges, follow_workload_files
 
 Level = Literal["info", "warning", "error"]
 Say = Callable[[Level, str], None]

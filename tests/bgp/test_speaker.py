@@ -381,3 +381,84 @@ async def _close(wire: Wire, *, graceful: bool) -> None:
 @pytest.mark.parametrize("graceful", [True, False])
 def test_close_keeps_or_drops_our_routes_at_the_peer(graceful: bool) -> None:
     virtual(partial(_close, graceful=graceful))()
+
+
+@virtual
+async def test_a_retiring_peer_goes_when_its_routes_are_known_from_others(wire: Wire) -> None:
+    """From mesh to reflector: no route is ever missing, and none is left for the old session to give."""
+    a, b = Router(wire, 1), Router(wire, 2)
+    reflector = Router(wire, 3, cluster_id="10.0.0.3")
+    a.originate("10.1.0.0/26")
+    b.originate("10.2.0.0/26")
+    join(a, b)
+    await until(lambda: len(a.table()) == len(b.table()) == 2)
+    a.changed.clear()
+    b.changed.clear()
+    for node in (a, b):
+        node.speaker.set_peer(node.peer(reflector))
+    for old, other in ((a, b), (b, a)):
+        old.speaker.retire_peer(f"to_{other.address}")
+    await until(lambda: a.speaker.loop.time() > 12)
+    assert len(a.table()) == len(b.table()) == 2  # nobody else has them yet
+    reflector.set_peers(*(reflector.peer(node, route_reflector_client=True) for node in (a, b)))
+    await until(lambda: list(a.speaker.peers) == list(b.speaker.peers) == ["to_10.0.0.3"])
+    assert a.speaker.loop.time() < 30
+    assert a.table() == {"10.1.0.0/26": "0.0.0.0", "10.2.0.0/26": "10.0.0.2"}
+    assert b.table() == {"10.1.0.0/26": "10.0.0.1", "10.2.0.0/26": "0.0.0.0"}
+    assert b.best("10.1.0.0/26").source.name == "to_10.0.0.3"
+
+
+@virtual
+async def test_a_retiring_peer_that_lets_go_first_leaves_its_routes_for_a_while(wire: Wire) -> None:
+    a, b = Router(wire, 1), Router(wire, 2)
+    a.originate("10.1.0.0/26")
+    join(a, b)
+    await until(lambda: b.table() != {})
+    b.speaker.retire_peer("to_10.0.0.1")
+    at = b.speaker.loop.time()
+    a.speaker.remove_peer("to_10.0.0.2")
+    await until(lambda: b.established() == 0)
+    assert b.table() != {}
+    gone = await until(lambda: b.table() == {})
+    assert gone - at == pytest.approx(30, abs=1)
+    assert not b.speaker.peers
+
+
+@virtual
+async def test_a_retiring_peer_that_is_wanted_again_stays(wire: Wire) -> None:
+    a, b = Router(wire, 1), Router(wire, 2)
+    a.originate("10.1.0.0/26")
+    join(a, b)
+    await until(lambda: b.table() != {})
+    b.speaker.retire_peer("to_10.0.0.1")
+    b.speaker.set_peer(b.peer(a))
+    await until(lambda: b.speaker.loop.time() > 60, within=70)
+    assert b.established() == 1
+    assert b.speaker.peers["to_10.0.0.1"].session.flaps == 0
+
+
+@virtual
+async def test_a_renamed_peer_keeps_its_session(wire: Wire) -> None:
+    a, b = Router(wire, 1), Router(wire, 2, cluster_id="10.0.0.2")
+    a.originate("10.1.0.0/26")
+    join(a, b)
+    await until(lambda: b.table() != {})
+    b.speaker.rename_peer("to_10.0.0.1", b.peer(a, name="client", route_reflector_client=True))
+    assert list(b.speaker.peers) == ["client"]
+    a.originate("10.1.0.64/26")
+    await until(lambda: len(b.table()) == 2)
+    assert b.best("10.1.0.0/26").source.client
+    assert b.speaker.peers["client"].session.flaps == 0
+    assert a.speaker.peers["to_10.0.0.2"].session.flaps == 0
+
+
+@virtual
+async def test_another_port_of_a_peer_is_for_the_next_dial(wire: Wire) -> None:
+    a, b = Router(wire, 1), Router(wire, 2)
+    a.originate("10.1.0.0/26")
+    join(a, b)
+    await until(lambda: b.table() != {})
+    b.speaker.set_peer(b.peer(a, remote=Endpoint(ip_address(a.address), 1790)))
+    await until(lambda: b.speaker.loop.time() > 10)
+    assert b.speaker.peers["to_10.0.0.1"].session.flaps == 0
+    assert b.table() != {}

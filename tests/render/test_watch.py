@@ -15,7 +15,7 @@ import pytest
 from routed.bgp.nlri import Family
 from routed.datastore import open_datastore
 from routed.intent.options import Options
-from routed.intent.workload_files import WorkloadFiles, follow_workload_files
+from routed.workload_files import WorkloadFiles, follow_workload_files
 from routed.render.control import ControlError, Reply, command
 from routed.render.watch import Installer, follow
 from tests import daemons, netns

@@ -1,4 +1,5 @@
-"""Follows the node agent's endpoint-status files: the one place of this room that does I/O.
+"""Follows the node agent's endpoint-status files: local workloads that speak BGP (calico-semantics section
+2).
 
 Changes come by inotify; a look at the folder every few seconds catches what inotify cannot tell, such as a
 folder that is not there yet. A file that does not parse, half written perhaps, leaves its workload as it was.
@@ -7,12 +8,13 @@ folder that is not there yet. A file that does not parse, half written perhaps, 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 
-from watchfiles import awatch
-
+from routed.datastore.inotify import CONTENTS, Inotify
 from routed.intent.local_workloads import FOLDER, EndpointStatus, read_endpoint_statuses
 from routed.resources import Key, Problem
 
@@ -61,27 +63,35 @@ async def follow_workload_files(
 ) -> AsyncGenerator[WorkloadChanges, None]:
     """Changes as they happen, what is there first. Ends only when it is cancelled or closed."""
     files = WorkloadFiles(prefix)
-    folder = prefix / FOLDER
-    while True:
-        if (changes := files.scan()) is not None:
-            yield changes
-        if not folder.is_dir():
-            await asyncio.sleep(rescan_seconds)
-            continue
-        try:
-            events = awatch(
-                folder,
-                recursive=False,
-                debounce=50,
-                step=10,
-                rust_timeout=int(rescan_seconds * 1000),
-                yield_on_timeout=True,
-            )
-            # The watch is set up before this scan: nothing that is written in between is missed.
-            async for _ in events:
-                if (changes := files.scan()) is not None:
-                    yield changes
-                if not folder.is_dir():
-                    break
-        except OSError:
-            await asyncio.sleep(rescan_seconds)
+    folder = str(prefix / FOLDER)
+    loop = asyncio.get_running_loop()
+    changed = asyncio.Event()
+    inotify = _open_inotify()
+    if inotify is not None:
+        loop.add_reader(inotify.fileno(), changed.set)
+    try:
+        while True:
+            changed.clear()
+            if inotify is not None:
+                inotify.read()
+                # Set up before the scan, so that nothing written in between is missed; again each time,
+                # because the folder may have come, or be another one.
+                with contextlib.suppress(OSError):
+                    inotify.watch(os.path.realpath(folder), CONTENTS)
+            if (changes := files.scan()) is not None:
+                yield changes
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(rescan_seconds):
+                    await changed.wait()
+    finally:
+        if inotify is not None:
+            loop.remove_reader(inotify.fileno())
+            inotify.close()
+
+
+def _open_inotify() -> Inotify | None:
+    """None where the kernel has no instance to give: then the rescan alone finds what changed."""
+    try:
+        return Inotify()
+    except OSError:
+        return None
