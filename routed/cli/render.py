@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,13 @@ from routed.cli import common
 if TYPE_CHECKING:
     from routed.datastore import Batch, Datastore
     from routed.intent.options import Options
+    from routed.intent.types import NodeIntent
     from routed.render.bird import Rendered
+
+    _Format = tuple[
+        Callable[[NodeIntent], Rendered], Callable[[Rendered], Mapping[str, str]], Callable[[Rendered], None]
+    ]
+    """Renders; leaves out passwords; exits where the daemon does not take the files."""
 
 
 def render(
@@ -36,7 +43,18 @@ def render(
         bool, typer.Option("--stdout", help="Print the files instead, passwords left out.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Let a local BIRD 1.6 parse the files first (bird -p).")
+        bool,
+        typer.Option("--check", help="Let a local BIRD 1.6 (bird -p), or ExaBGP, parse the files first."),
+    ] = False,
+    format_: Annotated[
+        str, typer.Option("--format", envvar="ROUTED_FORMAT", help="For which daemon: bird or exabgp.")
+    ] = "bird",
+    with_process: Annotated[
+        bool,
+        typer.Option(
+            "--with-process",
+            help="For ExaBGP: no routes in the file; ExaBGP runs `routed exabgp`, which announces them.",
+        ),
     ] = False,
     watch: Annotated[
         bool,
@@ -56,15 +74,19 @@ def render(
         ),
     ] = Path("/var/run/calico"),
 ) -> None:
-    """Write the BIRD 1.6 configuration that Calico's confd writes for a node from the same records.
+    """Write the BIRD 1.6 configuration that Calico's confd writes for a node from the same records, or one
+    that makes an ExaBGP announce what the node does.
 
     Files that are right already are left alone; each other one is replaced as a whole. With --check nothing
-    is written that BIRD does not take."""
+    is written that the daemon does not take."""
     from routed.datastore import open_datastore
     from routed.intent.options import Options
-    from routed.render.bird import without_passwords
 
-    if watch and (out is None or stdout):
+    if format_ not in ("bird", "exabgp"):
+        common.fail(f"--format {format_!r}: use bird or exabgp")
+    if with_process and format_ != "exabgp":
+        common.fail("--with-process goes with --format exabgp")
+    if watch and (out is None or stdout or format_ != "bird"):
         common.fail("--watch is for BIRD's files: give --out DIR, without --stdout or another --format")
     if out is None and not stdout and not check:
         common.fail("nothing to do: give --out DIR, --stdout or --check")
@@ -77,11 +99,14 @@ def render(
         _watch(store, options, out, control, check)
         return
     batch = asyncio.run(first_batch(store, datastore))
-    rendered = _render(batch, options)
+    renderer, for_people, checker = (
+        _exabgp(datastore, options, with_process) if format_ == "exabgp" else _bird()
+    )
+    rendered = _render(batch, options, renderer)
     if check:
-        _check(rendered)
+        checker(rendered)
     if stdout:
-        for name, text in without_passwords(rendered).items():
+        for name, text in for_people(rendered).items():
             typer.echo(f"#### {name}\n{text}")
     if out is not None:
         _write(out, rendered)
@@ -124,15 +149,35 @@ async def first_batch(store: Datastore, url: str) -> Batch:
     return common.fail(f"--datastore {url}: {reason}")
 
 
-def _render(batch: Batch, options: Options) -> Rendered:
+def _bird() -> _Format:
+    from routed.render.bird import render, without_passwords
+
+    return render, without_passwords, _check
+
+
+def _exabgp(datastore: str, options: Options, with_process: bool) -> _Format:
+    from routed.cli.exabgp import check, process_command
+    from routed.render.exabgp import render_exabgp, without_exabgp_passwords
+
+    process = process_command(datastore, options.node) if with_process else None
+
+    def render(intent: NodeIntent) -> Rendered:
+        try:
+            return render_exabgp(intent, process)
+        except ValueError as error:
+            common.fail(str(error))
+
+    return render, without_exabgp_passwords, check
+
+
+def _render(batch: Batch, options: Options, render: Callable[[NodeIntent], Rendered]) -> Rendered:
     """Compiles and renders; what is wrong goes to standard error, and the rest is rendered all the same."""
     from routed.intent.compiler import compile_intent
     from routed.intent.local_workloads import read_endpoint_statuses
-    from routed.render import bird
 
     workloads, unread = read_endpoint_statuses(options.endpoint_status_prefix)
     intent = compile_intent((*batch.upserts, *workloads), options)
-    rendered = bird.render(intent)
+    rendered = render(intent)
     for problem in (*batch.problems, *unread, *intent.problems, *rendered.problems):
         typer.echo(f"routed: {problem.severity}: {problem}", err=True)
     return rendered
