@@ -9,7 +9,7 @@ from __future__ import annotations
 import typer
 
 from routed import __version__
-from routed.cli import render, rr, run
+from routed.cli import exabgp, render, rr, run, show
 
 app = typer.Typer(
     name="routed",
@@ -22,6 +22,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("rr")(rr.rr)
 app.command("render")(render.render)
+app.command("exabgp")(exabgp.exabgp)
+app.add_typer(show.app, name="show")
 
 
 def _print_version(value: bool) -> None:
