@@ -7,7 +7,7 @@ decoded.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -17,7 +17,7 @@ from routed.bgp.capabilities import SAFI_UNICAST
 from routed.bgp.errors import Action, ErrorCode, Finding, HeaderError, SessionError, UpdateError
 from routed.bgp.message import HEADER_OCTETS, MAX_MESSAGE_OCTETS
 from routed.bgp.nlri import Family
-from routed.bgp.nlri_codec import BadNlri, parse_nlri
+from routed.bgp.nlri_codec import BadNlri, parse_add_path_nlri, parse_nlri
 from routed.bgp.path_attributes import EXTENDED_LENGTH, OPTIONAL, Code, attribute_name, valid_next_hop
 from routed.bgp.update_encode import encode_announcements, encode_end_of_rib, encode_withdrawals
 
@@ -38,14 +38,18 @@ _IPV6_UNICAST_GLOBAL_HOP: Final = b"\x00\x02\x01\x10"
 _NEXT_HOP_OCTETS: Final = {Family.IPV4: (4,), Family.IPV6: (16, 32)}  # RFC 4760 section 3, RFC 2545 section 3
 
 Prefixes = list[bytes]
+"""NLRI; route keys, each a path identifier and an NLRI, in a family with ADD-PATH (RFC 7911)."""
+
+NlriReader = Callable[[bytes, int], Prefixes]
+"""`parse_nlri` or `parse_add_path_nlri`."""
 
 
 class Update:
     """What one UPDATE says. Apply `withdrawn` first, then `announced`: a prefix in both is announced (RFC
     4271 section 4.3).
 
-    announced    family, attributes, and the NLRI that have them
-    withdrawn    family and NLRI; those of routes in error too (RFC 7606, treat-as-withdraw)
+    announced    family, attributes, and the NLRI that have them (with ADD-PATH: the route keys)
+    withdrawn    family and NLRI (or route keys); those of routes in error too (RFC 7606, treat-as-withdraw)
     end_of_rib   the family whose initial update is complete (RFC 4724 section 2)
     errors       what was wrong and handled; for logs and counters
     """
@@ -78,13 +82,23 @@ class Update:
 class UpdateParser:
     """Reads the UPDATEs of one session; what was negotiated is fixed in it."""
 
-    __slots__ = ("_cache", "_families", "_ipv4", "_ipv6")
+    __slots__ = ("_cache", "_ipv4", "_ipv6", "_readers")
 
-    def __init__(self, *, four_octet_as: bool, families: frozenset[Family], ibgp: bool) -> None:
+    def __init__(
+        self,
+        *,
+        four_octet_as: bool,
+        families: frozenset[Family],
+        ibgp: bool,
+        add_path: frozenset[Family] = frozenset(),
+    ) -> None:
+        """`add_path`: the families in which the peer sends path identifiers."""
         self._cache = _block_cache(four_octet_as, ibgp)
-        self._families = families
-        self._ipv4 = Family.IPV4 in families
-        self._ipv6 = Family.IPV6 in families
+        self._readers = {
+            family: parse_add_path_nlri if family in add_path else parse_nlri for family in families
+        }
+        self._ipv4 = self._readers.get(Family.IPV4)
+        self._ipv6 = self._readers.get(Family.IPV6)
 
     def parse(self, body: bytes) -> Update:
         """The content of an UPDATE; `body` is the message without its header.
@@ -101,16 +115,16 @@ class UpdateParser:
             end = 4 + (body[2] << 8 | body[3])
             if end < size:
                 block = self._cache.recent.get(body[4:end])
-                if block is not None and block.ipv4 is not None and self._ipv4:
-                    prefixes = _prefixes(body[end:], Family.IPV4, _network_error)
+                if block is not None and block.ipv4 is not None and self._ipv4 is not None:
+                    prefixes = _prefixes(self._ipv4, body[end:], Family.IPV4, _network_error)
                     return Update([(Family.IPV4, block.ipv4, prefixes)], [], None, [])
-            elif end == size and end > 4 and body[5] == Code.MP_REACH and self._ipv6:
-                update = self._parse_seen_ipv6(body)
+            elif end == size and end > 4 and body[5] == Code.MP_REACH and self._ipv6 is not None:
+                update = self._parse_seen_ipv6(body, self._ipv6)
                 if update is not None:
                     return update
         return self._parse_any(body)
 
-    def _parse_seen_ipv6(self, body: bytes) -> Update | None:
+    def _parse_seen_ipv6(self, body: bytes, reader: NlriReader) -> Update | None:
         """An UPDATE whose first attribute is MP_REACH_NLRI, as RFC 7606 section 5.1 wants it; None where it
         is not just IPv6 prefixes with a global next hop and attributes that were seen before."""
         extended = body[4] == OPTIONAL | EXTENDED_LENGTH
@@ -125,7 +139,7 @@ class UpdateParser:
         next_hop = body[at + 4 : at + 20]
         if block is None or block.missing or block.findings or not valid_next_hop(next_hop):
             return None
-        prefixes = _prefixes(body[nlri_at:end], Family.IPV6, _mp_error)
+        prefixes = _prefixes(reader, body[nlri_at:end], Family.IPV6, _mp_error)
         return Update([(Family.IPV6, intern_attributes(block.wire, next_hop), prefixes)], [], None, [])
 
     def _parse_any(self, body: bytes) -> Update:
@@ -140,10 +154,10 @@ class UpdateParser:
                 "the lengths of withdrawn routes and attributes exceed the message",
             )
         if len(body) == 4:  # RFC 4724 section 2
-            return Update([], [], Family.IPV4 if self._ipv4 else None, [])
+            return Update([], [], Family.IPV4 if self._ipv4 is not None else None, [])
         mp = split_mp(body[attributes_at:attributes_end])
         block = self._cache.block(mp.rest)
-        reading = _Reading(self._families, block, [*mp.findings, *block.findings])
+        reading = _Reading(self._readers, block, [*mp.findings, *block.findings])
         reading.withdrawn_field(body[2:withdrawn_end])
         if mp.unreach is not None:
             reading.mp_unreach(mp.unreach)
@@ -165,8 +179,10 @@ class UpdateParser:
 class _Reading:
     """One UPDATE being read the thorough way."""
 
-    def __init__(self, families: frozenset[Family], block: AttributeBlock, findings: list[Finding]) -> None:
-        self._families = families
+    def __init__(
+        self, readers: Mapping[Family, NlriReader], block: AttributeBlock, findings: list[Finding]
+    ) -> None:
+        self._readers = readers
         self._block = block
         self._reachable = False
         self._withdraw = any(finding.action >= Action.TREAT_AS_WITHDRAW for finding in findings)
@@ -178,14 +194,14 @@ class _Reading:
     def withdrawn_field(self, data: bytes) -> None:
         """RFC 7606 section 3 i."""
         if data and self._negotiated(Family.IPV4, SAFI_UNICAST, "withdrawn routes"):
-            self.withdrawn.append((Family.IPV4, _prefixes(data, Family.IPV4, _network_error)))
+            self.withdrawn.append((Family.IPV4, self._prefixes(data, Family.IPV4, _network_error)))
 
     def nlri_field(self, data: bytes) -> None:
         if not data:
             return
         self._reachable = True
         if self._negotiated(Family.IPV4, SAFI_UNICAST, "NLRI"):
-            prefixes = _prefixes(data, Family.IPV4, _network_error)
+            prefixes = self._prefixes(data, Family.IPV4, _network_error)
             missing = self._block.missing
             if self._block.next_hop is None:
                 missing = (*missing, Code.NEXT_HOP)
@@ -198,7 +214,7 @@ class _Reading:
         family = self._negotiated(value[0] << 8 | value[1], value[2], "MP_UNREACH_NLRI")
         if family is None:
             return
-        prefixes = _prefixes(value[3:], family, _mp_error)
+        prefixes = self._prefixes(value[3:], family, _mp_error)
         if prefixes:
             self.withdrawn.append((family, prefixes))
         else:
@@ -215,7 +231,7 @@ class _Reading:
         hop_octets = value[3]
         if hop_octets not in _NEXT_HOP_OCTETS[family] or 5 + hop_octets > len(value):
             raise _mp_error(f"MP_REACH_NLRI has a next hop of {hop_octets} octets")  # RFC 7606 section 7.11
-        prefixes = _prefixes(value[5 + hop_octets :], family, _mp_error)
+        prefixes = self._prefixes(value[5 + hop_octets :], family, _mp_error)
         if prefixes:
             self._reachable = True
             self._route(family, _usable_next_hop(value[4 : 4 + hop_octets]), prefixes, self._block.missing)
@@ -246,13 +262,18 @@ class _Reading:
         else:
             self.announced.append((family, intern_attributes(self._block.wire, next_hop), prefixes))
 
+    def _prefixes(
+        self, data: bytes, family: Family, make_error: Callable[[BadNlri | str], SessionError]
+    ) -> Prefixes:
+        return _prefixes(self._readers[family], data, family, make_error)
+
     def _withdraw_finding(self, subcode: UpdateError, text: str, code: Code) -> None:
         self.findings.append(Finding(Action.TREAT_AS_WITHDRAW, subcode, text, code))
 
     def _negotiated(self, afi: int, safi: int, where: str) -> Family | None:
         """The family, or None and a finding where the session does not carry it (RFC 4760 section 7)."""
         family = _FAMILIES.get(afi) if safi == SAFI_UNICAST else None
-        if family in self._families:
+        if family in self._readers:
             return family
         text = f"{where} of AFI {afi}, SAFI {safi}, which was not negotiated"
         self.findings.append(Finding(Action.IGNORE, UpdateError.OPTIONAL_ATTRIBUTE, text))
@@ -279,9 +300,14 @@ def _mp_error(error: BadNlri | str) -> SessionError:
     return SessionError(ErrorCode.UPDATE_MESSAGE, UpdateError.OPTIONAL_ATTRIBUTE, b"", str(error))
 
 
-def _prefixes(data: bytes, family: Family, make_error: Callable[[BadNlri | str], SessionError]) -> Prefixes:
+def _prefixes(
+    reader: NlriReader,
+    data: bytes,
+    family: Family,
+    make_error: Callable[[BadNlri | str], SessionError],
+) -> Prefixes:
     try:
-        return parse_nlri(data, family.max_prefix_length)
+        return reader(data, family.max_prefix_length)
     except BadNlri as error:
         raise make_error(error) from None
 
@@ -293,14 +319,22 @@ def _block_cache(four_octet_as: bool, ibgp: bool) -> BlockCache:
 
 
 @lru_cache
-def _parser(four_octet_as: bool, families: frozenset[Family], ibgp: bool) -> UpdateParser:
-    return UpdateParser(four_octet_as=four_octet_as, families=families, ibgp=ibgp)
+def _parser(
+    four_octet_as: bool, families: frozenset[Family], ibgp: bool, add_path: frozenset[Family]
+) -> UpdateParser:
+    return UpdateParser(four_octet_as=four_octet_as, families=families, ibgp=ibgp, add_path=add_path)
 
 
 def parse_update(
-    body: bytes | memoryview, *, four_octet_as: bool, families: frozenset[Family], ibgp: bool
+    body: bytes | memoryview,
+    *,
+    four_octet_as: bool,
+    families: frozenset[Family],
+    ibgp: bool,
+    add_path: frozenset[Family] = frozenset(),
 ) -> Update:
-    """The content of an UPDATE; `body` is the message without its header. `families` are those negotiated.
+    """The content of an UPDATE; `body` is the message without its header. `families` are those negotiated,
+    `add_path` those among them in which the peer sends path identifiers.
 
     Raises `SessionError` only where RFC 4271 and RFC 7606 demand that the session is reset."""
-    return _parser(four_octet_as, families, ibgp).parse(bytes(body))
+    return _parser(four_octet_as, families, ibgp, add_path).parse(bytes(body))

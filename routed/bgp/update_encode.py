@@ -17,7 +17,7 @@ from routed.bgp.path_attributes import OPTIONAL, Code, encode_attribute, split_a
 
 # The header and the two length fields of an UPDATE.
 _FRAME_OCTETS: Final = HEADER_OCTETS + 4
-_LONGEST_NLRI_OCTETS: Final = 17
+_LONGEST_NLRI_OCTETS: Final = 4 + 17  # with a path identifier
 
 
 def _message(withdrawn: bytes, attributes: bytes, nlri: bytes) -> bytes:
@@ -53,7 +53,8 @@ def encode_announcements(
     them.
 
     IPv4 with a next hop of 4 octets goes as NEXT_HOP and NLRI; everything else in MP_REACH_NLRI, which is the
-    first attribute (RFC 7606 section 5.1). `four_octet_as` and `max_size` are what was negotiated.
+    first attribute (RFC 7606 section 5.1). `four_octet_as` and `max_size` are what was negotiated. With
+    ADD-PATH, `nlri` are route keys: a path identifier before each prefix (RFC 7911 section 3).
 
     Where the attributes leave no room for a prefix, the messages withdraw the NLRI instead: the peer must not
     keep what we advertised before (RFC 8654 section 4)."""
@@ -94,8 +95,8 @@ def _with_next_hop(wire: bytes, next_hop: bytes) -> bytes:
 def encode_withdrawals(
     family: Family, nlri: Sequence[bytes], *, max_size: int = MAX_MESSAGE_OCTETS
 ) -> list[bytes]:
-    """Whole UPDATE messages, header included, that withdraw `nlri`: IPv4 in the Withdrawn Routes field, IPv6
-    in MP_UNREACH_NLRI."""
+    """Whole UPDATE messages, header included, that withdraw `nlri` (with ADD-PATH: route keys): IPv4 in the
+    Withdrawn Routes field, IPv6 in MP_UNREACH_NLRI."""
     room = max_size - _FRAME_OCTETS
     if family is Family.IPV4:
         return [_message(piece, b"", b"") for piece in _packed(nlri, room)]

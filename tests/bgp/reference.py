@@ -13,6 +13,7 @@ from routed.bgp.nlri import Family
 from routed.bgp.update import Update
 
 Prefix = tuple[Family, str]
+"""Family and prefix; with ADD-PATH the text begins with the path identifier: `7 10.0.0.0/8`."""
 Path = list[tuple[int, list[int]]]
 
 
@@ -56,7 +57,14 @@ class _Attributes:
     withdraw: bool = False
 
 
-def reference_update(body: bytes, *, four_octet_as: bool, families: frozenset[Family], ibgp: bool) -> Result:
+def reference_update(
+    body: bytes,
+    *,
+    four_octet_as: bool,
+    families: frozenset[Family],
+    ibgp: bool,
+    add_path: frozenset[Family] = frozenset(),
+) -> Result:
     """The effect of an UPDATE's body; raises `Reset`."""
     withdrawn_length = struct.unpack_from("!H", body)[0]
     if withdrawn_length + 4 > len(body):
@@ -75,7 +83,7 @@ def reference_update(body: bytes, *, four_octet_as: bool, families: frozenset[Fa
 
     attributes = _attributes(raw, four_octet_as=four_octet_as, ibgp=ibgp)
     if Family.IPV4 in families:
-        result.withdrawn.update(_prefixes(withdrawn, Family.IPV4))
+        result.withdrawn.update(_prefixes(withdrawn, Family.IPV4, add_path))
 
     reachable_is_there = bool(nlri)
     announcements: list[tuple[Family, bytes | None, list[Prefix]]] = []
@@ -85,7 +93,7 @@ def reference_update(body: bytes, *, four_octet_as: bool, families: frozenset[Fa
             raise Reset("MP_UNREACH length")
         family = _family(value, families)
         if family is not None:
-            gone = _prefixes(value[3:], family)
+            gone = _prefixes(value[3:], family, add_path)
             result.withdrawn.update(gone)
             if not gone and attributes.present == {15} and not withdrawn and not nlri:
                 result.end_of_rib = family
@@ -100,12 +108,12 @@ def reference_update(body: bytes, *, four_octet_as: bool, families: frozenset[Fa
             size = value[3]
             if size not in ((4,) if family is Family.IPV4 else (16, 32)) or len(value) < 5 + size:
                 raise Reset("next hop length")
-            prefixes = _prefixes(value[5 + size :], family)
+            prefixes = _prefixes(value[5 + size :], family, add_path)
             if prefixes:
                 reachable_is_there = True
                 announcements.append((family, _one_next_hop(value[4 : 4 + size]), prefixes))
     if nlri and Family.IPV4 in families:
-        announcements.append((Family.IPV4, attributes.values.get(3), _prefixes(nlri, Family.IPV4)))
+        announcements.append((Family.IPV4, attributes.values.get(3), _prefixes(nlri, Family.IPV4, add_path)))
 
     if attributes.withdraw and not reachable_is_there and attributes.present != {15}:
         raise Reset("an error, and no NLRI")
@@ -135,10 +143,15 @@ def _one_next_hop(value: bytes) -> bytes:
     return value if ipaddress.IPv6Address(local).is_link_local else glob
 
 
-def _prefixes(data: bytes, family: Family) -> list[Prefix]:
+def _prefixes(data: bytes, family: Family, add_path: frozenset[Family]) -> list[Prefix]:
     found = []
     size = 4 if family is Family.IPV4 else 16
     while data:
+        path_id = ""
+        if family in add_path:
+            if len(data) < 5:
+                raise Reset("path identifier")
+            path_id, data = f"{int.from_bytes(data[:4])} ", data[4:]
         length, data = data[0], data[1:]
         octets = -(-length // 8)
         if length > size * 8 or octets > len(data):
@@ -146,7 +159,7 @@ def _prefixes(data: bytes, family: Family) -> list[Prefix]:
         address = int.from_bytes(data[:octets].ljust(size, b"\0"))
         mask = ((1 << length) - 1) << (size * 8 - length)
         packed = (address & mask).to_bytes(size)
-        found.append((family, f"{ipaddress.ip_address(packed)}/{length}"))
+        found.append((family, f"{path_id}{ipaddress.ip_address(packed)}/{length}"))
         data = data[octets:]
     return found
 
@@ -315,13 +328,18 @@ def joined(path: Path) -> Path:
     return out
 
 
-def result_of(update: Update) -> Result:
+def result_of(update: Update, add_path: frozenset[Family] = frozenset()) -> Result:
     """The fast parser's `Update` in the reference's terms."""
-    from routed.bgp.nlri import to_text
+    from routed.bgp import nlri
+
+    def to_text(key: bytes, family: Family) -> str:
+        if family not in add_path:
+            return nlri.to_text(key, family)
+        return f"{int.from_bytes(key[:4])} {nlri.to_text(key[4:], family)}"
 
     result = Result(end_of_rib=update.end_of_rib)
     for family, prefixes in update.withdrawn:
-        result.withdrawn.update((family, to_text(nlri, family)) for nlri in prefixes)
+        result.withdrawn.update((family, to_text(n, family)) for n in prefixes)
     assert all(prefixes for *_, prefixes in (*update.announced, *update.withdrawn))
     for family, attributes, prefixes in update.announced:
         extra = {

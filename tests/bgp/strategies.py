@@ -42,6 +42,16 @@ def nlri_lists(
     return draw(st.lists(nlri(family, clean=clean, lengths=lengths), min_size=min_size, max_size=max_size))
 
 
+@st.composite
+def route_keys(
+    draw: st.DrawFn, family: Family, *, clean: bool = True, min_size: int = 0, max_size: int = 40
+) -> list[bytes]:
+    """Prefixes behind path identifiers (RFC 7911): all the same, small ones, or any."""
+    prefixes = draw(nlri_lists(family, clean=clean, min_size=min_size, max_size=max_size))
+    path_ids = draw(st.sampled_from([st.just(1), st.integers(0, 3), numbers]))
+    return [draw(path_ids).to_bytes(4) + prefix for prefix in prefixes]
+
+
 segments = st.builds(
     Segment,
     st.sampled_from([int(SegmentType.AS_SEQUENCE), int(SegmentType.AS_SET)]),
@@ -80,11 +90,13 @@ def _path_value(octets: int) -> st.SearchStrategy[bytes]:
     )
 
 
-def _values(four_octet_as: bool) -> dict[int, tuple[int, st.SearchStrategy[bytes]]]:
+def _values(
+    four_octet_as: bool, add_path: frozenset[Family]
+) -> dict[int, tuple[int, st.SearchStrategy[bytes]]]:
     def binary(*sizes: int) -> st.SearchStrategy[bytes]:
         return st.sampled_from(sizes).flatmap(lambda size: st.binary(min_size=size, max_size=size))
 
-    prefix_bytes = {f: nlri_lists(f, clean=False, max_size=4).map(b"".join) for f in Family}
+    prefix_bytes = {f: nlri_field(f, add_path, max_size=4) for f in Family}
     reach6 = st.tuples(st.one_of(ipv6_hops, binary(32)), prefix_bytes[Family.IPV6]).map(
         lambda p: struct.pack("!HBB", 2, 1, len(p[0])) + p[0] + b"\0" + p[1]
     )
@@ -119,15 +131,25 @@ def _values(four_octet_as: bool) -> dict[int, tuple[int, st.SearchStrategy[bytes
     }
 
 
+def nlri_field(
+    family: Family, add_path: frozenset[Family], *, min_size: int = 0, max_size: int
+) -> st.SearchStrategy[bytes]:
+    """The octets of prefixes, with path identifiers in the families of `add_path`."""
+    lists = route_keys if family in add_path else nlri_lists
+    return lists(family, clean=False, min_size=min_size, max_size=max_size).map(b"".join)
+
+
 _often = st.sampled_from([True] * 4 + [False])
 _mostly = st.sampled_from([True] * 19 + [False])
 _faults = st.sampled_from([None] * 36 + [0, 1, 2, 3])
 
 
 @st.composite
-def update_bodies(draw: st.DrawFn, *, four_octet_as: bool) -> bytes:
+def update_bodies(
+    draw: st.DrawFn, *, four_octet_as: bool, add_path: frozenset[Family] = frozenset()
+) -> bytes:
     """UPDATE bodies: mostly attributes that belong there, with some of the faults that RFC 7606 speaks of."""
-    table = _values(four_octet_as)
+    table = _values(four_octet_as, add_path)
     codes = draw(st.lists(st.sampled_from(sorted(table)), max_size=8))
     if draw(_often):
         codes = [1, 2, 3, *(code for code in codes if code > 3)]
@@ -155,7 +177,7 @@ def update_bodies(draw: st.DrawFn, *, four_octet_as: bool) -> bytes:
     attributes = b"".join(parts)
     if not draw(_mostly):
         attributes = attributes[: draw(st.integers(0, len(attributes)))]
-    some = nlri_lists(Family.IPV4, clean=False, min_size=1, max_size=12).map(b"".join)
+    some = nlri_field(Family.IPV4, add_path, min_size=1, max_size=12)
     withdrawn = b"" if draw(_often) else draw(some)
     announced = draw(some) if draw(_often) and codes[:1] != [14] else b""
     if not draw(_mostly):
