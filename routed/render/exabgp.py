@@ -17,7 +17,7 @@ import jinja2
 
 from routed.bgp.config import DEFAULT_HOLD_TIME
 from routed.bgp.nlri import Network
-from routed.intent.types import NodeIntent, SessionIntent
+from routed.intent.types import NodeIntent, PeeringKind, SessionIntent
 from routed.render.bird import Rendered
 from routed.render.exabgp_export import (
     ExportGroup,
@@ -57,6 +57,8 @@ def render_exabgp(intent: NodeIntent, process: Sequence[str] | None = None) -> R
     has no words for."""
     writer = _Writer(intent)
     neighbors = list(writer.neighbors(with_routes=process is None))
+    if not neighbors and process is None:
+        writer.report_no_neighbors()
     text = (
         _environment()
         .get_template("exabgp.conf.j2")
@@ -91,18 +93,10 @@ class _Writer:
         if intent.router_id is None:
             return
         if intent.cluster_id is not None:
-            key = Key(Node.kind, intent.node)
             reason = "ExaBGP reflects no routes: clients get this node's own routes alone"
-            self.problems.append(Problem(key, "spec.bgp.routeReflectorClusterID", reason, severity="warning"))
+            self._report_node("spec.bgp.routeReflectorClusterID", reason)
         routes: dict[ExportGroup, list[tuple[Network, str]]] = {}
-        names: dict[Address, str] = {}
-        for session in sorted(intent.sessions.values(), key=lambda session: session.name):
-            first = names.setdefault(session.peer_address, session.name)
-            if first != session.name:
-                self._report(
-                    session, "spec.peerIP", f"left out: ExaBGP has one session to an address, {first}"
-                )
-                continue
+        for session in self._chosen():
             local = local_address(intent, session)
             if local is None:
                 self._report(session, "spec.sourceAddress", "left out: this node has no address for it")
@@ -122,12 +116,30 @@ class _Writer:
                 routes.get(group, ()),
             )
 
+    def report_no_neighbors(self) -> None:
+        """Without a neighbor and without a process the file is empty to ExaBGP."""
+        self._report_node("", "it has no sessions, and ExaBGP refuses a file without neighbors")
+
+    def _chosen(self) -> Iterator[SessionIntent]:
+        """One session to each address, by name. Of two the one that the speaker has: a BGPPeer's before the
+        mesh's, then the first by name."""
+        sessions = self.intent.sessions.values()
+        chosen: dict[Address, str] = {}
+        for session in sorted(sessions, key=lambda one: (one.kind is PeeringKind.MESH, one.name)):
+            chosen.setdefault(session.peer_address, session.name)
+        for session in sorted(sessions, key=lambda one: one.name):
+            other = chosen[session.peer_address]
+            if other == session.name:
+                yield session
+            else:
+                reason = f"left out: ExaBGP has one session to an address, {other}"
+                self._report(session, "spec.peerIP", reason)
+
     def _report_lacks(self, session: SessionIntent, local: Address) -> None:
         """What a session asks for and ExaBGP has not."""
         if session.source_address is None and not session.passive:
-            self._report(
-                session, "spec.sourceAddress", f"ExaBGP needs an address of its own: {local} is used"
-            )
+            reason = f"ExaBGP needs an address of its own: {local} is used"
+            self._report(session, "spec.sourceAddress", reason)
         if session.keepalive_time is not None and session.keepalive_time < DEFAULT_HOLD_TIME // 3:
             reason = (
                 "ExaBGP sends keepalives at a third of the hold time: every "
@@ -156,6 +168,9 @@ class _Writer:
             self._report(session, "spec.password", reason, error=True)
             return None
         return b64encode(value).decode()
+
+    def _report_node(self, field: str, reason: str) -> None:
+        self.problems.append(Problem(Key(Node.kind, self.intent.node), field, reason, severity="warning"))
 
     def _report(self, session: SessionIntent, field: str, reason: str, *, error: bool = False) -> None:
         text = f"{session.name}: {reason}"

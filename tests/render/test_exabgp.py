@@ -34,7 +34,7 @@ from routed.render.exabgp import (
     word,
 )
 from routed.render.exabgp_export import ExportGroup, export_group, exported_routes, local_address, source_kind
-from routed.resources import Key, Network, Node, Record, parse_record
+from routed.resources import BGPPeer, Key, Network, Node, PeerAddress, Record, parse_record
 from tests.intent.clusters import EVERYTHING, records
 
 GOLDEN = Path(__file__).parent / "test_exabgp_golden"
@@ -203,9 +203,24 @@ def test_without_a_router_id_there_are_no_neighbors() -> None:
     intent = compile_intent([Node(name="a")], Options(node="a"))
     rendered = render_exabgp(intent)
     assert "neighbor " not in rendered.files[FILE]
+    assert [str(problem) for problem in rendered.problems] == [
+        "Node a: it has no sessions, and ExaBGP refuses a file without neighbors"
+    ]
     assert peer_groups(intent) == {}
     group = ExportGroup(Family.IPV4, True, 1, IPv4Address("10.0.0.1"), (), NextHopMode.AUTO, False)
     assert exported_routes(intent, group) == {}
+
+
+def test_of_two_sessions_to_an_address_it_is_the_speakers() -> None:
+    """A BGPPeer that names a node of the mesh: the mesh session is left out."""
+    peer = BGPPeer(name="p", node="a", peer_ip=PeerAddress(IPv4Address("10.0.0.2")), as_number=65001)
+    intent = compile_intent([*EVERYTHING, peer], Options(node="a"))
+    rendered = render_exabgp(intent)
+    assert "# Node_10_0_0_2: BGPPeer p, node b\nneighbor 10.0.0.2 {" in rendered.files[FILE]
+    assert rendered.files[FILE].count("neighbor 10.0.0.2 {") == 1
+    left_out = [problem.reason for problem in rendered.problems if problem.field == "spec.peerIP"]
+    assert "Mesh_10_0_0_2: left out: ExaBGP has one session to an address, Node_10_0_0_2" in left_out
+    assert_exabgp_announces(intent)
 
 
 def test_a_reflector_is_told_that_exabgp_reflects_nothing() -> None:
