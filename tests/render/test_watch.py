@@ -15,9 +15,9 @@ import pytest
 from routed.bgp.nlri import Family
 from routed.datastore import open_datastore
 from routed.intent.options import Options
-from routed.workload_files import WorkloadFiles, follow_workload_files
 from routed.render.control import ControlError, Reply, command
 from routed.render.watch import Installer, follow
+from routed.workload_files import WorkloadFiles, follow_workload_files
 from tests import daemons, netns
 
 from .cases import CASES
