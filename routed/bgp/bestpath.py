@@ -2,20 +2,22 @@
 
  0  preference       BIRD's: static 200, BGP 100, learned from the kernel 10; a LOCAL_PREF better than
                      Calico's normal makes a BGP path 200. On a tie the BGP path wins: see below
- 1  LOCAL_PREF       greater wins; missing is 100
- 2  AS_PATH          shorter wins; a set counts one
- 3  ORIGIN           lower wins: IGP, EGP, INCOMPLETE
- 4  MED              lower wins, among paths from the same neighbouring AS only; missing is 0
- 5  eBGP over iBGP
- 6  IGP metric       lower cost to the next hop wins
- 7                   the multipath boundary: what is equal so far, and not eliminated by MED, shares the load
- 8  router ID        lower wins; ORIGINATOR_ID in its place (RFC 4456 section 9)
- 9  CLUSTER_LIST     shorter wins (RFC 4456 section 9)
-10  peer address     lower wins
-11  path identifier  lower wins (RFC 7911; only between paths of one peer)
+ 1  next hop         one that can be reached wins (RFC 4271 section 9.1.2.1). A path without such is kept, as
+                     in BIRD: it is the best where there is no other, but does not go into the kernel
+ 2  LOCAL_PREF       greater wins; missing is 100
+ 3  AS_PATH          shorter wins; a set counts one
+ 4  ORIGIN           lower wins: IGP, EGP, INCOMPLETE
+ 5  MED              lower wins, among paths from the same neighbouring AS only; missing is 0
+ 6  eBGP over iBGP
+ 7  IGP metric       lower cost to the next hop wins
+ 8                   the multipath boundary: what is equal so far, and not eliminated by MED, shares the load
+ 9  router ID        lower wins; ORIGINATOR_ID in its place (RFC 4456 section 9)
+10  CLUSTER_LIST     shorter wins (RFC 4456 section 9)
+11  peer address     lower wins
+12  path identifier  lower wins (RFC 7911; only between paths of one peer)
 
 MED does not order paths: it compares some pairs and not others. So it is applied as RFC 4271 says, by
-elimination among all paths that are equal up to step 3, and the outcome is the same in whatever order paths
+elimination among all paths that are equal up to step 4, and the outcome is the same in whatever order paths
 came (BIRD's `deterministic med`). Everything else is one bytes key (`Path.key`).
 
 Routes of equal preference but of different protocols BIRD compares by where the protocols lie in its memory
@@ -39,16 +41,17 @@ class Step(enum.IntEnum):
     """The steps by the numbers above."""
 
     PREFERENCE = 0
-    LOCAL_PREF = 1
-    AS_PATH_LENGTH = 2
-    ORIGIN = 3
-    MED = 4
-    EBGP_OVER_IBGP = 5
-    IGP_METRIC = 6
-    ROUTER_ID = 8
-    CLUSTER_LIST_LENGTH = 9
-    PEER_ADDRESS = 10
-    PATH_ID = 11
+    NEXT_HOP = 1
+    LOCAL_PREF = 2
+    AS_PATH_LENGTH = 3
+    ORIGIN = 4
+    MED = 5
+    EBGP_OVER_IBGP = 6
+    IGP_METRIC = 7
+    ROUTER_ID = 9
+    CLUSTER_LIST_LENGTH = 10
+    PEER_ADDRESS = 11
+    PATH_ID = 12
 
 
 _by_key = attrgetter("key")
@@ -74,7 +77,7 @@ def with_path(ranked: Sequence[Path], path: Path) -> tuple[Path, ...]:
 
 
 def _apply_med(ordered: list[Path]) -> list[Path]:
-    """Step 4 on paths in key order: in each run that is equal up to step 3, first those that no path from the
+    """Step 5 on paths in key order: in each run that is equal up to step 4, first those that no path from the
     same neighbouring AS beats by MED, then the same again for the rest."""
     result: list[Path] = []
     for _, run in groupby(ordered, key=lambda path: path.key[:KEY_BEFORE_MED]):
@@ -102,7 +105,7 @@ def _lowest_med(paths: Iterable[Path]) -> dict[int | None, int]:
 
 
 def multipath(ranked: Sequence[Path]) -> tuple[Path, ...]:
-    """The paths of a ranked sequence that share the load: the best, and those equal to it up to step 7."""
+    """The paths of a ranked sequence that share the load: the best, and those equal to it up to step 8."""
     if len(ranked) == 1:
         return (ranked[0],)
     boundary = ranked[0].key[:KEY_MULTIPATH]
@@ -148,7 +151,9 @@ def why_not_best(ranked: Sequence[Path], path: Path) -> tuple[Path, Step]:
 # One row a step, smaller is better: `decide` and its explanations read this, `Path.key` packs the same
 # values.
 _STEPS: tuple[tuple[Step, Callable[[Path], Any]], ...] = (
-    (Step.PREFERENCE, lambda path: (-path.preference, not path.source.kind.bgp)),
+    (Step.PREFERENCE, lambda path: -path.preference),
+    (Step.NEXT_HOP, lambda path: not path.reachable),
+    (Step.PREFERENCE, lambda path: not path.source.kind.bgp),
     (Step.LOCAL_PREF, lambda path: -path.local_pref),
     (Step.AS_PATH_LENGTH, lambda path: path.attributes.as_path_length),
     (Step.ORIGIN, lambda path: path.attributes.origin),

@@ -10,9 +10,9 @@ from __future__ import annotations
 import enum
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from routed.bgp.attributes import AttributeSet
@@ -30,6 +30,8 @@ class SourceKind(enum.Enum):
     IBGP = "ibgp"
     STATIC = "static"
     """Originated here: blocks, services, gateways."""
+    DIRECT = "direct"
+    """The networks of this node's own interfaces."""
     KERNEL = "kernel"
     """Learned from the kernel's table: workload routes."""
     ALLOCATED = "allocated"
@@ -41,16 +43,33 @@ class SourceKind(enum.Enum):
         return self in (SourceKind.EBGP, SourceKind.IBGP)
 
 
-#: BIRD's protocol preferences (`DEF_PREF_STATIC`, `DEF_PREF_BGP`, `DEF_PREF_INHERITED`).
+#: BIRD's protocol preferences (`DEF_PREF_DIRECT`, `DEF_PREF_STATIC`, `DEF_PREF_BGP`, `DEF_PREF_INHERITED`).
 PREFERENCE: Final = {
     SourceKind.EBGP: 100,
     SourceKind.IBGP: 100,
+    SourceKind.DIRECT: 240,
     SourceKind.STATIC: 200,
     SourceKind.KERNEL: 10,
     SourceKind.ALLOCATED: 5,
 }
 #: What Calico's import filter gives a path whose LOCAL_PREF is better than normal.
 OVERRIDE_PREFERENCE: Final = 200
+
+
+class NextHopState(Protocol):
+    """What is known now of the way to a next hop."""
+
+    @property
+    def cost(self) -> int | None:
+        """What it costs to get there, smaller is nearer; None: it cannot be reached."""
+
+
+class NextHopTracker(Protocol):
+    """Who knows the ways to next hops."""
+
+    def follow(self, path: Path) -> NextHopState:
+        """The state of the path's next hop. When it changes, `Path.renew_key` is called and the path's
+        prefixes are ranked again (`LocRib.rerank`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +85,8 @@ class Router:
     normal_priority: int = NORMAL_ROUTE_PRIORITY
     """Kernel metric of a route that nothing prefers; a LOCAL_PREF that means a better one overrides local
     routes."""
+    next_hops: NextHopTracker | None = field(default=None, compare=False)
+    """Knows the ways to next hops; None: all are taken to be reachable and equally near."""
 
 
 class Source:
@@ -200,6 +221,7 @@ class Path:
 
     ineligible  why best path must not consider it, for people; None where it may
     preference  BIRD's route preference, greater wins
+    hop         the way to the next hop of a peer's path; None where nobody knows the ways
     key         everything that best path compares but MED, as bytes: the smaller key wins
     med         MULTI_EXIT_DISC; a missing one is 0, the lowest (RFC 4271 section 9.1.2.2 c)
     """
@@ -207,6 +229,7 @@ class Path:
     __slots__ = (
         "__weakref__",
         "attributes",
+        "hop",
         "ineligible",
         "interface",
         "key",
@@ -235,6 +258,12 @@ class Path:
         self.preference = preference
         self.ineligible = ineligible
         self.med = attributes.med or 0
+        tracker = source.router.next_hops
+        self.hop = None if tracker is None or not source.kind.bgp else tracker.follow(self)
+        self.key = self._make_key()
+
+    def renew_key(self) -> None:
+        """Make the key anew: the way to the next hop has changed."""
         self.key = self._make_key()
 
     @property
@@ -250,16 +279,23 @@ class Path:
 
     @property
     def igp_metric(self) -> int:
-        """The cost to the next hop, or the kernel metric of a local route. 0 for every path of a peer: all
-        next hops are taken to be equally near."""
-        return self.metric or 0
+        """The cost to the next hop, or the kernel metric of a local route."""
+        if self.hop is None:
+            return self.metric or 0
+        cost = self.hop.cost
+        return 0xFFFFFFFF if cost is None else cost
+
+    @property
+    def reachable(self) -> bool:
+        """False where the next hop cannot be reached (RFC 4271 section 9.1.2.1)."""
+        return self.hop is None or self.hop.cost is not None
 
     def _make_key(self) -> bytes:
         attributes = self.attributes
         source = self.source
         return _KEY.pack(
             0xFFFF - self.preference,
-            not source.kind.bgp,
+            not source.kind.bgp if self.reachable else 2,
             0xFFFFFFFF - self.local_pref,
             min(attributes.as_path_length, 0xFFFF),
             attributes.origin,

@@ -187,6 +187,16 @@ class LocRib:
             self._place(source, nlri, adj_rib_in.admitted(nlri))
         self._changed.update(routes)
 
+    def rerank(self, nlri: Iterable[bytes]) -> None:
+        """Put the paths of these prefixes in order again: the keys of some have changed."""
+        for one in nlri:
+            entry = self.routes.get(one)
+            if isinstance(entry, tuple):
+                ranked = rank(entry)
+                if ranked != entry:
+                    self.routes[one] = ranked
+                    self._changed[one] = None
+
     def best(self, nlri: bytes) -> Path | None:
         """The best path of a prefix."""
         entry = self.routes.get(nlri)

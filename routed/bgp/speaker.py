@@ -23,7 +23,7 @@ from routed.bgp.groups import ExportGroups, GroupKey, Member
 from routed.bgp.handover import Handover
 from routed.bgp.listening import Listeners
 from routed.bgp.nlri import Family
-from routed.bgp.path import Router, Source, SourceKind
+from routed.bgp.path import NextHopTracker, Router, Source, SourceKind
 from routed.bgp.peer import Peer
 from routed.bgp.policy import compile_export
 from routed.bgp.restart import Convergence, keeps_routes, preserved_families
@@ -80,7 +80,9 @@ class Speaker:
         *,
         network: Network | None = None,
         rng: random.Random | None = None,
+        next_hops: NextHopTracker | None = None,
     ) -> None:
+        """`next_hops` knows which next hops can be reached; None: all are taken to be."""
         self.loop = asyncio.get_running_loop()
         self.network: Network = network or TcpNetwork(self.loop)
         self.read_buffer = memoryview(bytearray(READ_OCTETS))
@@ -92,6 +94,7 @@ class Speaker:
         self.groups = {family: ExportGroups(rib, self._exporter) for family, rib in self.ribs.items()}
         self.refused_connections = 0
         self._listener = listener
+        self._next_hops = next_hops
         self._attached: dict[Peer, _Attached] = {}
         self._by_address: dict[Address, list[Peer]] = {}
         self._ranges: tuple[ClientRange, ...] = ()
@@ -223,17 +226,24 @@ class Speaker:
         interface: str | None,
         gateway: Address | None,
         metric: int | None,
+        kind: SourceKind = SourceKind.KERNEL,
     ) -> None:
-        """Have a route in Loc-RIB that somebody else put into the kernel: a workload's, as a rule."""
+        """Have a route in Loc-RIB that somebody else put into the kernel: a workload's, as a rule; or a
+        network of an interface of ours (DIRECT)."""
         next_hop = _NO_NEXT_HOP[family] if gateway is None else gateway.packed
-        source = self._local_source(family, SourceKind.KERNEL)
+        source = self._local_source(family, kind)
         path = source.path(originate(next_hop=next_hop), interface=interface, metric=metric)
         self.ribs[family].insert(path, (nlri,))
         self._schedule_flush()
 
     def withdraw(self, family: Family, nlri: bytes, kind: SourceKind) -> None:
-        """Take back what `originate` (STATIC, ALLOCATED) or `learn` (KERNEL) put into Loc-RIB."""
+        """Take back what `originate` (STATIC, ALLOCATED) or `learn` (KERNEL, DIRECT) put into Loc-RIB."""
         self.ribs[family].withdraw(self._local_source(family, kind), (nlri,))
+        self._schedule_flush()
+
+    def rerank(self, family: Family, nlri: Iterable[bytes]) -> None:
+        """Rank the paths of these prefixes again: the way to a next hop of theirs has changed."""
+        self.ribs[family].rerank(nlri)
         self._schedule_flush()
 
     def close(self, *, graceful: bool, message: str = "") -> None:
@@ -599,6 +609,7 @@ class Speaker:
                 address.packed for known, address in config.local_addresses if known is family
             ),
             normal_priority=self._normal_priority[family],
+            next_hops=self._next_hops,
         )
 
     def _renew_routers(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import permutations
 from random import Random
 from typing import Any
@@ -17,7 +18,7 @@ from routed.bgp.bestpath import Step, decide, multipath, rank, why_not_best, wit
 from routed.bgp.nlri import Family
 from routed.bgp.path import Path, SourceKind
 from routed.bgp.rib import LocRib
-from tests.bgp.routes import address, local, nlri, peer
+from tests.bgp.routes import ROUTER, address, local, nlri, peer
 
 P = nlri("10.1.0.0/26")
 
@@ -49,6 +50,31 @@ def ibgp(number: int, *asns: int, client: bool = False, **values: Any) -> Path:
 def ebgp(number: int, *asns: int, **values: Any) -> Path:
     values = {"local_pref": None, **values}
     return peer(number, SourceKind.EBGP).path(attributes(number, *asns, **values))
+
+
+class Costs:
+    """The ways to next hops, by the number of the peer whose address the next hop is; others are near."""
+
+    def __init__(self, **costs: int | None) -> None:
+        self.costs = {address(int(name[1:])): cost for name, cost in costs.items()}
+        self.paths: list[Path] = []
+
+    class State:
+        def __init__(self, costs: Costs, next_hop: bytes) -> None:
+            self._costs, self._next_hop = costs, next_hop
+
+        @property
+        def cost(self) -> int | None:
+            return self._costs.costs.get(self._next_hop, 0)
+
+    def follow(self, path: Path) -> State:
+        self.paths.append(path)
+        return self.State(self, path.attributes.next_hop)
+
+
+def by_way(costs: Costs, number: int, *asns: int, **values: Any) -> Path:
+    source = peer(number, SourceKind.EBGP, router=replace(ROUTER, next_hops=costs))
+    return source.path(attributes(number, *asns, **{"local_pref": None, **values}))
 
 
 # The better path first; everything before the step is equal, and all that comes after speaks for the other.
@@ -88,6 +114,30 @@ STEPS = [
         local(SourceKind.KERNEL).path(attributes(0), interface="cali0", metric=1024),
         Step.IGP_METRIC,
         id="kernel metric",
+    ),
+    pytest.param(
+        by_way(Costs(n9=5), 9, 1), by_way(Costs(n2=6), 2, 1), Step.IGP_METRIC, id="cost to the next hop"
+    ),
+    pytest.param(
+        by_way(Costs(n9=5), 9, 1, 2, 3), by_way(Costs(n2=None), 2, 1), Step.NEXT_HOP, id="unreachable"
+    ),
+    pytest.param(
+        local().path(attributes(0, local_pref=None)),
+        by_way(Costs(n2=None), 2, local_pref=2147483647 - 1023),
+        Step.NEXT_HOP,
+        id="static before an unreachable one that would override it",
+    ),
+    pytest.param(
+        by_way(Costs(n9=None), 9, 1),
+        local(SourceKind.KERNEL).path(attributes(0, local_pref=None), interface="cali1", metric=1),
+        Step.PREFERENCE,
+        id="BGP before learned from the kernel, also where it is unreachable",
+    ),
+    pytest.param(
+        local(SourceKind.DIRECT).path(attributes(0, local_pref=None), interface="eth0"),
+        local().path(attributes(0, local_pref=None)),
+        Step.PREFERENCE,
+        id="a network of an interface before static",
     ),
     pytest.param(ibgp(3, 1, clusters=3), ibgp(9, 1), Step.ROUTER_ID, id="router ID"),
     pytest.param(
@@ -148,11 +198,53 @@ def test_multipath_ends_before_the_router_id() -> None:
     assert multipath(rank((*equal, external))) == (external,)
 
 
+def test_an_unreachable_path_eliminates_none_by_its_med_and_shares_no_load() -> None:
+    costs = Costs(n2=None, n3=7, n4=7, n5=8)
+    unreachable = by_way(costs, 2, 1, med=1)
+    near = [by_way(costs, number, 1, med=2) for number in (3, 4)]
+    far = by_way(costs, 5, 1, med=2)
+    for order in permutations((unreachable, *near, far)):
+        assert rank(order) == (*near, far, unreachable)
+        assert multipath(rank(order)) == tuple(near)
+
+
+def test_prefixes_are_ranked_again_when_the_way_to_a_next_hop_changes() -> None:
+    costs = Costs(n2=0, n3=0)
+    rib = LocRib(Family.IPV4)
+    first, second = by_way(costs, 2, 1), by_way(costs, 3, 1)
+    other = nlri("10.2.0.0/26")
+    rib.insert(first, [P, other])
+    rib.insert(second, [P])
+    told: list[bytes] = []
+    rib.subscribe(told.extend)
+    rib.flush()
+    told.clear()
+
+    def change(cost: int | None) -> None:
+        costs.costs[address(2)] = cost
+        for path in costs.paths:
+            path.renew_key()
+        rib.rerank([P, other, nlri("10.3.0.0/26")])
+        rib.flush()
+
+    assert rib.multipath(P) == (first, second)
+    change(None)
+    assert (rib.ranked(P), rib.multipath(P), told) == ((second, first), (second,), [P])
+    assert not first.reachable
+    assert rib.best(other) is first  # kept where there is no other, as in BIRD
+    change(None)
+    assert told == [P]
+    change(1)
+    assert (rib.ranked(P), rib.multipath(P), told) == ((second, first), (second,), [P])
+    change(0)
+    assert (rib.multipath(P), told) == ((first, second), [P, P])
+
+
 # The reference: RFC 4271 section 9.1.2.2 as it is written, by elimination, on plain values.
 
 
 def reference_candidates(paths: list[Path]) -> list[Path]:
-    """What is left at step 7."""
+    """What is left at step 8."""
 
     def least(of: list[Path], *keys: str) -> list[Path]:
         for key in keys:
