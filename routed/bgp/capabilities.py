@@ -25,6 +25,7 @@ class CapabilityCode(enum.IntEnum):
     FOUR_OCTET_AS = 65
     ADD_PATH = 69
     ENHANCED_ROUTE_REFRESH = 70
+    LONG_LIVED_GRACEFUL_RESTART = 71
 
 
 class AddPathMode(enum.IntFlag):
@@ -32,6 +33,9 @@ class AddPathMode(enum.IntFlag):
 
     RECEIVE = 1
     SEND = 2
+
+
+NO_ADD_PATH: Final = AddPathMode(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,14 @@ class GracefulRestart:
 
 
 @dataclass(frozen=True, slots=True)
+class LongLivedGracefulRestart:
+    """RFC 9494 section 3.1. `families` holds (AFI, SAFI, the Forwarding State bit, Long-Lived Stale Time in
+    seconds, at most 16777215)."""
+
+    families: tuple[tuple[int, int, bool, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
     """One OPEN's capabilities. `multiprotocol` holds (AFI, SAFI) in wire order; `four_octet_as` is the AS
     number given there; `add_path` holds (AFI, SAFI, mode); `others` what is not understood, as (code,
@@ -57,6 +69,7 @@ class Capabilities:
     extended_message: bool = False
     enhanced_route_refresh: bool = False
     graceful_restart: GracefulRestart | None = None
+    long_lived_graceful_restart: LongLivedGracefulRestart | None = None
     add_path: tuple[tuple[int, int, AddPathMode], ...] = ()
     others: tuple[tuple[int, bytes], ...] = ()
 
@@ -67,6 +80,11 @@ class Capabilities:
         if not self.multiprotocol:
             return frozenset((Family.IPV4,))
         return frozenset(family for family in Family if (int(family), SAFI_UNICAST) in self.multiprotocol)
+
+    def add_path_families(self, mode: AddPathMode) -> frozenset[Family]:
+        """The families in which the speaker wants to do what `mode` says."""
+        wanted = {(afi, safi) for afi, safi, modes in self.add_path if mode in modes}
+        return frozenset(family for family in Family if (int(family), SAFI_UNICAST) in wanted)
 
     def encode(self) -> bytes:
         """The capabilities one after the other: the value of the Capabilities optional parameter."""
@@ -88,6 +106,13 @@ class Capabilities:
             yield CapabilityCode.ADD_PATH, b"".join(modes)
         if self.enhanced_route_refresh:
             yield CapabilityCode.ENHANCED_ROUTE_REFRESH, b""
+        if self.long_lived_graceful_restart is not None:
+            families = self.long_lived_graceful_restart.families
+            values = (
+                struct.pack("!HBBBH", a, s, 0x80 if forwarding else 0, time >> 16, time & 0xFFFF)
+                for a, s, forwarding, time in families
+            )
+            yield CapabilityCode.LONG_LIVED_GRACEFUL_RESTART, b"".join(values)
         yield from self.others
 
 
@@ -110,6 +135,7 @@ def decode_capabilities(values: list[bytes]) -> Capabilities:
     flags: set[int] = set()
     four_octet_as: int | None = None
     restart: GracefulRestart | None = None
+    long_lived: LongLivedGracefulRestart | None = None
     others: list[tuple[int, bytes]] = []
     for code, value in _split(values):
         if code == CapabilityCode.MULTIPROTOCOL:
@@ -124,6 +150,8 @@ def decode_capabilities(values: list[bytes]) -> Capabilities:
             flags.add(code)
         elif code == CapabilityCode.GRACEFUL_RESTART and len(value) % 4 == 2:
             restart = restart or _decode_graceful_restart(value)
+        elif code == CapabilityCode.LONG_LIVED_GRACEFUL_RESTART and len(value) % 7 == 0:
+            long_lived = long_lived or _decode_long_lived(value)
         elif code == CapabilityCode.ADD_PATH and value and len(value) % 4 == 0:
             for afi, safi, mode in struct.iter_unpack("!HBB", value):
                 if mode in (1, 2, 3):  # RFC 7911 section 4: any other is ignored
@@ -137,6 +165,7 @@ def decode_capabilities(values: list[bytes]) -> Capabilities:
         extended_message=CapabilityCode.EXTENDED_MESSAGE in flags,
         enhanced_route_refresh=CapabilityCode.ENHANCED_ROUTE_REFRESH in flags,
         graceful_restart=restart,
+        long_lived_graceful_restart=long_lived,
         add_path=tuple((afi, safi, mode) for (afi, safi), mode in add_path.items()),
         others=tuple(others),
     )
@@ -153,6 +182,15 @@ def _decode_graceful_restart(value: bytes) -> GracefulRestart:
     head = value[0] << 8 | value[1]
     families = tuple((a, s, bool(flags & 0x80)) for a, s, flags in struct.iter_unpack("!HBB", value[2:]))
     return GracefulRestart(head & 0x0FFF, families, bool(head & 0x8000), bool(head & 0x4000))
+
+
+def _decode_long_lived(value: bytes) -> LongLivedGracefulRestart:
+    return LongLivedGracefulRestart(
+        tuple(
+            (a, s, bool(flags & 0x80), high << 16 | low)
+            for a, s, flags, high, low in struct.iter_unpack("!HBBBH", value)
+        )
+    )
 
 
 def _split(values: list[bytes]) -> Iterator[tuple[int, bytes]]:

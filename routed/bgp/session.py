@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from routed.bgp.capabilities import AddPathMode, Capabilities
 from routed.bgp.errors import (
     Cease,
     ErrorCode,
@@ -425,7 +426,10 @@ class Session:
         negotiated = conn.negotiated
         assert negotiated is not None
         conn.parser = UpdateParser(
-            four_octet_as=negotiated.four_octet_as, families=negotiated.families, ibgp=negotiated.ibgp
+            four_octet_as=negotiated.four_octet_as,
+            families=negotiated.families,
+            ibgp=negotiated.ibgp,
+            add_path=negotiated.add_path_receive,
         )
         self._dial_at = None
         self.established_at = now
@@ -440,13 +444,14 @@ class Session:
         self._restart_keepalive(conn, now)
 
     def _on_route_refresh(self, conn: _Connection, row: Transition, now: float, detail: _Detail) -> None:
-        """RFC 2918 section 4: for a family that is not carried it is ignored. So are the marks of RFC 7313
-        and subtypes that nobody knows, since the capability was not offered."""
+        """RFC 2918 section 4: for a family that is not carried it is ignored. So are subtypes that nobody
+        knows, and the marks of RFC 7313 where both ends did not say that they know them."""
         self._restart_hold(conn, now)
         refresh = decode_route_refresh(detail.body)
         family = refresh.family
         assert conn.negotiated is not None
-        if family in conn.negotiated.families and refresh.subtype == RefreshSubtype.REQUEST:
+        known = tuple(RefreshSubtype) if conn.negotiated.enhanced_route_refresh else (RefreshSubtype.REQUEST,)
+        if family in conn.negotiated.families and refresh.subtype in known:
             self._actions.append(RefreshRequested(family, refresh.subtype))
 
     def _on_dump(self, conn: _Connection, row: Transition, now: float, detail: _Detail) -> None:
@@ -490,11 +495,12 @@ class Session:
             raise SessionError(
                 ErrorCode.OPEN_MESSAGE,
                 OpenError.UNSUPPORTED_CAPABILITY,
-                replace(ours, route_refresh=False, four_octet_as=None, extended_message=False).encode(),
+                Capabilities(multiprotocol=ours.multiprotocol).encode(),
                 f"the peer carries none of {names}",
             )
         extended = ours.extended_message and theirs.extended_message
         hold_time = min(config.hold_time, peer.hold_time)
+        refresh = ours.route_refresh and theirs.route_refresh
         return Negotiated(
             hold_time=hold_time,
             keepalive=config.keepalive_interval(hold_time),
@@ -503,9 +509,20 @@ class Session:
             local_as=config.local_as,
             remote_as=peer.asn,
             remote_router_id=peer.router_id,
-            route_refresh=ours.route_refresh and theirs.route_refresh,
+            route_refresh=refresh,
             capabilities=theirs,
             max_message_size=MAX_EXTENDED_MESSAGE_OCTETS if extended else MAX_MESSAGE_OCTETS,
+            enhanced_route_refresh=refresh and ours.enhanced_route_refresh and theirs.enhanced_route_refresh,
+            add_path_receive=families
+            & ours.add_path_families(AddPathMode.RECEIVE)
+            & theirs.add_path_families(AddPathMode.SEND),
+            add_path_send=families
+            & ours.add_path_families(AddPathMode.SEND)
+            & theirs.add_path_families(AddPathMode.RECEIVE),
+            long_lived=all(
+                one.long_lived_graceful_restart is not None and one.graceful_restart is not None
+                for one in (ours, theirs)
+            ),
         )
 
     def _survives_collision(self, conn: _Connection, now: float) -> bool:

@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from routed.bgp.capabilities import SAFI_UNICAST, Capabilities, GracefulRestart
+from routed.bgp.capabilities import (
+    NO_ADD_PATH,
+    SAFI_UNICAST,
+    AddPathMode,
+    Capabilities,
+    GracefulRestart,
+    LongLivedGracefulRestart,
+)
 from routed.bgp.errors import Notification
 from routed.bgp.message import MessageType
 from routed.bgp.nlri import Family
@@ -29,6 +36,9 @@ class SessionConfig:
     idle_hold_min, _max how long to stay idle after an error: doubles with each error from one to the other
     open_time          how long to wait for an OPEN (RFC 4271 section 8.2.2: a large hold time)
     restart_time       for how long the peer should keep our routes when we restart; 0: no graceful restart
+    add_path           what we want to do with several paths of a prefix, in every family (RFC 7911)
+    long_lived_time    for how long the peer should keep our routes after that, as a last resort (RFC 9494);
+                       0: no long-lived graceful restart, in either direction
     restarting         we have just started, and may have had a session before: the Restart State bit (RFC
                        4724 section 3)
 
@@ -51,8 +61,11 @@ class SessionConfig:
     open_time: float = 240.0
     four_octet_as: bool = True
     route_refresh: bool = True
+    enhanced_route_refresh: bool = False
     extended_message: bool = False
+    add_path: AddPathMode = NO_ADD_PATH
     restart_time: int = 0
+    long_lived_time: int = 0
     restarting: bool = False
 
     def __post_init__(self) -> None:
@@ -75,7 +88,13 @@ class SessionConfig:
             route_refresh=self.route_refresh,
             four_octet_as=self.local_as if self.four_octet_as else None,
             extended_message=self.extended_message,
-            graceful_restart=self._graceful_restart() if self.restart_time else None,
+            enhanced_route_refresh=self.enhanced_route_refresh,
+            # RFC 9494 section 4.1: without graceful restart the long-lived one is ignored.
+            graceful_restart=self._graceful_restart() if self.restart_time or self.long_lived_time else None,
+            long_lived_graceful_restart=self._long_lived() if self.long_lived_time else None,
+            add_path=tuple((int(family), SAFI_UNICAST, self.add_path) for family in sorted(self.families))
+            if self.add_path
+            else (),
         )
 
     def _graceful_restart(self) -> GracefulRestart:
@@ -83,6 +102,12 @@ class SessionConfig:
         # nothing that a restart could have harmed.
         families = tuple((int(family), SAFI_UNICAST, True) for family in sorted(self.families))
         return GracefulRestart(min(self.restart_time, 4095), families, restarted=self.restarting)
+
+    def _long_lived(self) -> LongLivedGracefulRestart:
+        time = min(self.long_lived_time, (1 << 24) - 1)
+        return LongLivedGracefulRestart(
+            tuple((int(family), SAFI_UNICAST, True, time) for family in sorted(self.families))
+        )
 
     def keepalive_interval(self, hold_time: int) -> float:
         """Seconds between KEEPALIVEs under a negotiated hold time: a third of it, less where so configured,
@@ -99,13 +124,19 @@ OPEN_FIELDS: Final = (
     "hold_time",
     "four_octet_as",
     "route_refresh",
+    "enhanced_route_refresh",
     "extended_message",
+    "add_path",
+    "long_lived_time",
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Negotiated:
-    """What both ends agreed on. `hold_time` and `keepalive` are in seconds, 0 for none."""
+    """What both ends agreed on. `hold_time` and `keepalive` are in seconds, 0 for none.
+
+    `add_path_receive` and `add_path_send` are the families in which the peer, or we, send path identifiers
+    (RFC 7911); `long_lived`: both ends offered long-lived graceful restart (RFC 9494)."""
 
     hold_time: int
     keepalive: float
@@ -117,6 +148,10 @@ class Negotiated:
     route_refresh: bool
     capabilities: Capabilities
     max_message_size: int
+    enhanced_route_refresh: bool = False
+    add_path_receive: frozenset[Family] = frozenset()
+    add_path_send: frozenset[Family] = frozenset()
+    long_lived: bool = False
 
     @property
     def ibgp(self) -> bool:

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from routed.bgp.capabilities import AddPathMode, Capabilities, GracefulRestart, decode_capabilities
+from routed.bgp.capabilities import (
+    AddPathMode,
+    Capabilities,
+    GracefulRestart,
+    LongLivedGracefulRestart,
+    decode_capabilities,
+)
 from routed.bgp.errors import (
     Cease,
     ErrorCode,
@@ -39,13 +45,20 @@ everything = Capabilities(
     extended_message=True,
     enhanced_route_refresh=True,
     graceful_restart=GracefulRestart(120, ((1, 1, True), (2, 1, False)), restarted=True, notification=True),
+    long_lived_graceful_restart=LongLivedGracefulRestart(((1, 1, True, 0xFFFFFF), (2, 1, False, 3600))),
     add_path=((1, 1, AddPathMode.SEND), (2, 1, AddPathMode.SEND | AddPathMode.RECEIVE)),
     others=((73, b"\4host\0"), (255, b"")),
 )
 
 
 @pytest.mark.parametrize(
-    "capabilities", [Capabilities(), everything, replace(everything, four_octet_as=None)]
+    "capabilities",
+    [
+        Capabilities(),
+        everything,
+        replace(everything, four_octet_as=None),
+        Capabilities(long_lived_graceful_restart=LongLivedGracefulRestart()),
+    ],
 )
 def test_capabilities_can_be_read_back(capabilities: Capabilities) -> None:
     assert decode_capabilities([capabilities.encode()]) == capabilities
@@ -99,7 +112,15 @@ def test_a_repeated_capability_counts_once() -> None:
 
 @pytest.mark.parametrize(
     "octets",
-    [b"\x02\x01\x00", b"\x06\x01\x00", b"\x46\x02\0\0", b"\x40\x03\0\0\0", b"\x45\x03\0\1\1", b"\x45\x00"],
+    [
+        b"\x02\x01\x00",
+        b"\x06\x01\x00",
+        b"\x46\x02\0\0",
+        b"\x40\x03\0\0\0",
+        b"\x45\x03\0\1\1",
+        b"\x45\x00",
+        b"\x47\x06\0\1\1\0\0\0",
+    ],
 )
 def test_a_capability_of_an_impossible_length_is_kept_and_not_used(octets: bytes) -> None:
     read = decode_capabilities([octets])
@@ -115,6 +136,19 @@ def test_capabilities_that_cannot_be_read(octets: bytes) -> None:
     with pytest.raises(SessionError) as error:
         decode_capabilities([octets])
     assert (error.value.code, error.value.subcode) == (ErrorCode.OPEN_MESSAGE, OpenError.UNSPECIFIC)
+
+
+def test_a_long_lived_stale_time_has_three_octets() -> None:
+    """RFC 9494 section 3.1."""
+    read = decode_capabilities([b"\x47\x0e\0\1\1\x80\x01\x02\x03" + b"\0\2\1\x7f\xff\0\0"])
+    assert read.long_lived_graceful_restart == LongLivedGracefulRestart(
+        ((1, 1, True, 0x010203), (2, 1, False, 0xFF0000))
+    )
+
+
+def test_families_with_add_path_by_what_is_wanted() -> None:
+    assert everything.add_path_families(AddPathMode.SEND) == frozenset(Family)
+    assert everything.add_path_families(AddPathMode.RECEIVE) == {Family.IPV6}
 
 
 def test_an_add_path_mode_that_is_not_defined_is_ignored() -> None:

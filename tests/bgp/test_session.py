@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from routed.bgp.attributes import originate
-from routed.bgp.capabilities import Capabilities, GracefulRestart
+from routed.bgp.capabilities import NO_ADD_PATH, AddPathMode, Capabilities, GracefulRestart
 from routed.bgp.errors import Cease, ErrorCode, FsmError, HeaderError, OpenError, UpdateError
 from routed.bgp.message import (
     HEADER_OCTETS,
@@ -479,6 +479,74 @@ def test_families_in_common_are_carried_and_others_ignored() -> None:
     assert b.up
 
 
+BOTH_WAYS = AddPathMode.RECEIVE | AddPathMode.SEND
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "receive", "send"),
+    [
+        (BOTH_WAYS, BOTH_WAYS, True, True),
+        (BOTH_WAYS, AddPathMode.RECEIVE, False, True),
+        (BOTH_WAYS, AddPathMode.SEND, True, False),
+        (AddPathMode.SEND, BOTH_WAYS, False, True),
+        (AddPathMode.SEND, AddPathMode.SEND, False, False),
+        (BOTH_WAYS, NO_ADD_PATH, False, False),
+        (NO_ADD_PATH, BOTH_WAYS, False, False),
+    ],
+)
+def test_path_identifiers_go_where_one_end_sends_and_the_other_receives_them(
+    ours: AddPathMode, theirs: AddPathMode, receive: bool, send: bool
+) -> None:
+    """RFC 7911 section 4, in the families that both carry."""
+    network = Network()
+    a, b = network.pair(
+        session_config(1, 2, add_path=ours, families=frozenset(Family)),
+        session_config(2, 1, add_path=theirs),
+    )
+    network.run_until(lambda: a.up and b.up, 10)
+    agreed, mirror = a.session.negotiated, b.session.negotiated
+    assert agreed is not None
+    assert mirror is not None
+    assert agreed.add_path_receive == mirror.add_path_send == (frozenset({Family.IPV4} if receive else ()))
+    assert agreed.add_path_send == mirror.add_path_receive == (frozenset({Family.IPV4} if send else ()))
+    keys = [b"\0\0\0\7" + one for one in PREFIXES]
+    for sender, receiver, with_ids in ((a, b, send), (b, a, receive)):
+        (message,) = encode_announcements(Family.IPV4, ROUTE, keys if with_ids else PREFIXES)
+        sender.send(message)
+        network.run(1)
+        (update,) = receiver.updates
+        assert update.announced == [(Family.IPV4, ROUTE, keys if with_ids else PREFIXES)]
+
+
+def test_what_needs_both_ends_is_off_where_one_does_not_offer_it() -> None:
+    everything: dict[str, object] = {
+        "enhanced_route_refresh": True,
+        "long_lived_time": 3600,
+        "extended_message": True,
+        "add_path": BOTH_WAYS,
+    }
+    _, a, b = pair(**everything)  # type: ignore[arg-type]
+    for end in (a, b):
+        agreed = end.session.negotiated
+        assert agreed is not None
+        assert (agreed.enhanced_route_refresh, agreed.long_lived) == (True, True)
+    for missing in everything:
+        network = Network()
+        a, b = network.pair(
+            session_config(1, 2, **everything),
+            session_config(2, 1, **{name: value for name, value in everything.items() if name != missing}),
+        )
+        network.run_until(lambda a=a, b=b: a.up and b.up, 10)  # type: ignore[misc]
+        agreed = a.session.negotiated
+        assert agreed is not None
+        assert (
+            agreed.enhanced_route_refresh,
+            agreed.long_lived,
+            agreed.max_message_size > 4096,
+            bool(agreed.add_path_send),
+        ) == tuple(name != missing for name in everything)
+
+
 def test_extended_messages_only_where_both_can() -> None:
     big = originate(next_hop=bytes((10, 0, 0, 1)), local_pref=1, communities=range(3000))
     network, a, b = pair(extended_message=True)
@@ -765,6 +833,16 @@ def test_route_refresh() -> None:
     assert b.of(RefreshRequested) == [RefreshRequested(Family.IPV6, RefreshSubtype.REQUEST)]
 
 
+def test_route_refresh_marks_where_both_know_them() -> None:
+    network, a, b = pair(enhanced_route_refresh=True)
+    for subtype in RefreshSubtype:
+        a.send(encode_route_refresh(Family.IPV4, subtype))
+    a.send(encode_message(MessageType.ROUTE_REFRESH, b"\0\1\x09\1"))
+    network.run(1)
+    assert b.of(RefreshRequested) == [RefreshRequested(Family.IPV4, subtype) for subtype in RefreshSubtype]
+    assert b.up
+
+
 @pytest.mark.parametrize(
     "body",
     [b"\0\2\0\1", b"\0\1\0\2", b"\0\1\1\1", b"\0\1\2\1", b"\0\1\x09\1", b"\x40\4\0\x47"],
@@ -881,6 +959,9 @@ def test_what_open_does_not_say_takes_effect_in_place(change: dict[str, object])
         {"local_router_id": bytes((10, 0, 0, 9))},
         {"route_refresh": False},
         {"extended_message": True},
+        {"enhanced_route_refresh": True},
+        {"add_path": BOTH_WAYS},
+        {"long_lived_time": 3600},
         {"four_octet_as": False},
     ],
     ids=str,
