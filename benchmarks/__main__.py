@@ -9,34 +9,40 @@ python -m benchmarks --quick              options without a name are for `reflec
 from __future__ import annotations
 
 import ast
-import pkgutil
 import runpy
 import sys
 from pathlib import Path
-
-import benchmarks
 
 DEFAULT = "reflector"
 _FOLDER = Path(__file__).parent
 
 
 def known() -> dict[str, str]:
-    """Names of all benchmarks, with the first line of what they say of themselves."""
+    """Modules of all benchmarks by name, each a file, or a folder with a `__main__.py` or with one file."""
     found: dict[str, str] = {}
-    for module in pkgutil.iter_modules(benchmarks.__path__):
-        if module.name.startswith("_"):
+    for path in sorted(_FOLDER.iterdir()):
+        name = path.stem
+        if name.startswith("_"):
             continue
-        source = _FOLDER / module.name / "__main__.py" if module.ispkg else _FOLDER / f"{module.name}.py"
-        if source.exists():
-            text = ast.get_docstring(ast.parse(source.read_text())) or ""
-            found[module.name] = text.partition("\n")[0]
+        if path.suffix == ".py" or (path / "__main__.py").exists():
+            found[name] = f"benchmarks.{name}"
+        elif path.is_dir():
+            for file in sorted(path.glob("[!_]*.py")):
+                found[f"{name}.{file.stem}"] = f"benchmarks.{name}.{file.stem}"
     return found
+
+
+def _first_line(module: str) -> str:
+    """What a benchmark says of itself, without importing it."""
+    file = _FOLDER.parent / module.replace(".", "/")
+    source = file / "__main__.py" if file.is_dir() else file.with_suffix(".py")
+    return (ast.get_docstring(ast.parse(source.read_text())) or "").partition("\n")[0]
 
 
 def _print_list(names: dict[str, str]) -> None:
     width = max(map(len, names))
-    for name, text in names.items():
-        print(f"  {name:{width}}  {text}", file=sys.stderr)
+    for name, module in names.items():
+        print(f"  {name:{width}}  {_first_line(module)}", file=sys.stderr)
 
 
 def main() -> None:
@@ -55,8 +61,8 @@ def main() -> None:
     name, *rest = arguments if arguments and not arguments[0].startswith("-") else [DEFAULT, *arguments]
     if name not in names:
         sys.exit(f"no benchmark {name!r}; there are {', '.join(names)}")
-    sys.argv = [f"benchmarks.{name}", *rest]
-    runpy.run_module(f"benchmarks.{name}", run_name="__main__", alter_sys=True)
+    sys.argv = [names[name], *rest]
+    runpy.run_module(names[name], run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,11 @@ from benchmarks.reflector import campaign, plot, table
 from benchmarks.reflector.daemons import DAEMONS
 from benchmarks.reflector.load import LoadError, build
 
-#: Other work on the machine up to this load average goes as noise.
-QUIET_LOAD = 0.5
+_ROOT = Path(__file__).resolve().parents[2]
+README = _ROOT / "benchmarks" / "README.md"
+PICTURE = _ROOT / "docs" / "images" / "reflector.svg"
+#: What is between these two lines of README is replaced by --update.
+BEGIN, END = "<!-- reflector: begin -->", "<!-- reflector: end -->"
 
 
 def say(text: str) -> None:
@@ -73,6 +76,9 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single result here")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="draw the table's main figures here")
+    parser.add_argument(
+        "--update", action="store_true", help="put the table into benchmarks/README.md and draw its picture"
+    )
     return parser.parse_args()
 
 
@@ -93,6 +99,15 @@ def _plan(options: argparse.Namespace, daemons: tuple[str, ...]) -> campaign.Pla
     )
 
 
+def update_readme(results: campaign.Results) -> None:
+    """Replace the published table and picture by these results."""
+    text = README.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    README.write_text(f"{before}{BEGIN}\n{table.markdown(results)}\n{END}{after}")
+    plot.write(results, PICTURE)
+
+
 def main() -> int:
     """Run the benchmark; the exit status."""
     options = _options()
@@ -106,7 +121,7 @@ def main() -> int:
     plan = _plan(options, tuple(versions))
     results = campaign.Results(campaign.machine(), versions, plan.runs)
     busy = results.machine["load_at_start"]
-    if busy > QUIET_LOAD:
+    if busy > table.QUIET_LOAD:
         say(f"other work runs here (load average {busy}): take the ratios, not the times")
     status = 0
     try:
@@ -119,6 +134,8 @@ def main() -> int:
         results.save(options.json)
     if options.svg:
         plot.write(results, options.svg)
+    if options.update and not status:
+        update_readme(results)
     return status
 
 

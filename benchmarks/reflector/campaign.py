@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reflector.daemons import DAEMONS, Daemon
-from benchmarks.reflector.load import Load, LoadError, Measured, measure
+from benchmarks.reflector.load import OUT_OF_TIME, Load, LoadError, Measured, measure
 from benchmarks.reflector.processes import DaemonError, free_port, running
 
 
@@ -63,11 +63,9 @@ class Plan:
     """Seconds that one run may take."""
     slow_daemons_too: bool = False
 
-    def left_out(self, scenario: Scenario, daemon: str) -> str:
-        """Why a daemon does not get a load, or empty where it does."""
-        if scenario.slow and daemon in SLOW_DAEMONS and not self.slow_daemons_too:
-            return "only with --full"
-        return ""
+    def has(self, scenario: Scenario, daemon: str) -> bool:
+        """Whether a daemon gets a load."""
+        return self.slow_daemons_too or not (scenario.slow and daemon in SLOW_DAEMONS)
 
 
 @dataclass
@@ -79,6 +77,8 @@ class Cell:
     runs: list[Measured] = field(default_factory=list)
     missing: str = ""
     """Why there are no results, or not all."""
+    over: bool = False
+    """No run of it is to follow."""
 
     def median(self, name: str) -> float | None:
         """The median of one measured value over the runs that have it."""
@@ -154,7 +154,8 @@ def _jobs(plan: Plan) -> Iterator[tuple[int, Scenario, str]]:
     for scenario in plan.scenarios:
         for number in range(1, plan.runs + 1):
             for name in plan.daemons:
-                yield number, scenario, name
+                if plan.has(scenario, name):
+                    yield number, scenario, name
 
 
 def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
@@ -163,9 +164,9 @@ def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
     for number, scenario, name in _jobs(plan):
         cell = results.cell(scenario.name, name)
         if cell is None:
-            cell = Cell(scenario.name, name, missing=plan.left_out(scenario, name))
+            cell = Cell(scenario.name, name)
             results.cells.append(cell)
-        if cell.missing:
+        if cell.over:
             continue
         try:
             measured = _run(DAEMONS[name], scenario.load, plan.limit)
@@ -174,8 +175,10 @@ def run(plan: Plan, results: Results, say: Callable[[str], None]) -> None:
             say(f"{scenario.title}: {DAEMONS[name].label}: {error}")
             continue
         cell.runs.append(measured)
-        cell.missing = measured.problem  # it is not tried again
-        outcome = measured.problem or f"converged in {measured.converge:.2f} s"
+        # What took too long once is not tried again.
+        cell.over = bool(measured.problem)
+        cell.missing = f"not within {plan.limit:g} s" if measured.problem == OUT_OF_TIME else measured.problem
+        outcome = cell.missing or f"converged in {measured.converge:.2f} s"
         say(f"{scenario.title}, run {number} of {plan.runs}: {DAEMONS[name].label}: {outcome}")
 
 

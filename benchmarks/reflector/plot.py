@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from benchmarks.reflector.campaign import Cell, Results
+from benchmarks.reflector.campaign import Results
 from benchmarks.reflector.daemons import DAEMONS
 from benchmarks.reflector.table import Value, megabytes, ratio, seconds
 
@@ -64,7 +64,7 @@ def _bars(results: Results, panel: Panel, left: float, top: float, width: float)
         value = panel.value(cell)
         at = left + LABEL_WIDTH
         if value is None:
-            yield _text(at, y + 14, _why(cell), 12, "font-style='italic'")
+            yield _text(at, y + 14, cell.missing or "not measured", 12, "font-style='italic'")
             continue
         own = cell.daemon == "routed"
         octets = max(1.5, full * value / most)
@@ -72,10 +72,6 @@ def _bars(results: Results, panel: Panel, left: float, top: float, width: float)
         yield f"<rect x='{at:g}' y='{y:g}' width='{octets:.1f}' height='{BAR}' rx='2' fill='{color}'/>"
         written = megabytes(value) if panel.memory else seconds(value)
         yield _text(at + octets + 6, y + 14, written + ("" if own else ratio(value, base)))
-
-
-def _why(cell: Cell) -> str:
-    return cell.missing or "not measured"
 
 
 def svg(results: Results) -> str:

@@ -20,7 +20,7 @@ _libc = ctypes.CDLL(None)
 
 
 class DaemonError(RuntimeError):
-    """A daemon does not start; the message has the end of its output."""
+    """A daemon does not start; the message has the last line of its output."""
 
 
 def free_port() -> int:
@@ -39,6 +39,11 @@ def listens(port: int) -> bool:
         if state == _LISTEN and int(local.partition(":")[2], 16) == port:
             return True
     return False
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"
 
 
 def _die_with_parent() -> None:

@@ -8,6 +8,8 @@ from benchmarks.reflector.campaign import Cell, Results
 from benchmarks.reflector.daemons import DAEMONS
 
 BASE = "routed"
+#: Other work on the machine up to this load average goes as noise.
+QUIET_LOAD = 0.5
 
 
 def seconds(value: float) -> str:
@@ -79,6 +81,20 @@ def rows(results: Results) -> list[list[str]]:
     return out
 
 
+def ratios(results: Results) -> str:
+    """What the ratios in brackets mean, and on what they were taken."""
+    machine = results.machine
+    where = f"{machine['cores']} cores ({machine['processor']}), Linux {machine['kernel']}"
+    busy = (
+        f", load average {machine['load_at_start']:g} at the start"
+        if machine["load_at_start"] > QUIET_LOAD
+        else ""
+    )
+    runs = "One run" if results.runs == 1 else f"Medians of {results.runs} runs"
+    versions = "; ".join(results.versions.values())
+    return f"{runs}; in brackets: times what routed needs. {where}{busy}. {versions}."
+
+
 def markdown(results: Results) -> str:
     """The table, and under it the machine and the versions."""
     table = rows(results)
@@ -88,8 +104,4 @@ def markdown(results: Results) -> str:
         "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |"
         for row in (table[0], rule, *table[1:])
     ]
-    machine = results.machine
-    where = f"{machine['cores']} cores ({machine['processor']}), Linux {machine['kernel']}"
-    lines += ["", f"Medians of {results.runs} runs; in brackets: times what routed needs. {where}."]
-    lines.append(f"{'; '.join(results.versions.values())}.")
-    return "\n".join(lines)
+    return "\n".join([*lines, "", ratios(results)])

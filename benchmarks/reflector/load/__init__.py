@@ -22,6 +22,8 @@ _CACHE = _SOURCES.parents[2] / ".cache" / "benchmarks"
 _FLAGS = ("-O2", "-std=c11", "-Wall", "-Wextra")
 #: Beyond its own time limit: to write its result, and to end.
 _GRACE = 20.0
+#: `Measured.problem` of a run that its time limit ended.
+OUT_OF_TIME = "the time limit is over"
 
 
 class LoadError(RuntimeError):
