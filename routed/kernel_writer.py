@@ -12,7 +12,7 @@ from routed.bgp.nlri import Family, to_text
 from routed.bgp.policy import compile_kernel
 from routed.bgp.rib import LocRib
 from routed.bgp.route import FibRoute, NextHop
-from routed.intent.types import FamilyIntent, OriginatedRoute, OriginKind
+from routed.intent.types import FamilyIntent, KernelAction, OriginatedRoute, OriginKind
 from routed.kernel.base import Event, FibError, FibProtocol, Prefix
 
 #: The metric of a blackhole under a borrowed address: the worst but one, so that the pod's own route
@@ -53,7 +53,8 @@ class KernelWriter:
         ):
             return
         self._verdicts[family] = compile_kernel(intent.kernel_policy, family)
-        self.update(family, tuple(self._ribs[family].routes))
+        originated = {nlri for of, nlri in self.originated if of is family}
+        self.update(family, tuple(originated.union(self._ribs[family].routes)))
 
     def update(self, family: Family, nlri: Sequence[bytes]) -> None:
         """Work these prefixes out again; Loc-RIB, or what is originated, has changed for them."""
@@ -124,6 +125,11 @@ class KernelWriter:
             return FibRoute((NextHop(origin.gateway),), intent.kernel_policy.normal_priority)
         if not origin.blackhole:
             return None
+        # BIRD's kernel filter is for static routes too: in a pool that BGP does not program, the node agent
+        # makes the blackholes, and ours would be in their place.
+        action, reason = self._verdicts[family](nlri)
+        if action is KernelAction.REJECT:
+            return reason
         if origin.kind is OriginKind.BORROWED:
             return FibRoute((), FALLBACK_METRIC)
         return FibRoute((), intent.kernel_policy.normal_priority)

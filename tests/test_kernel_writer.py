@@ -129,6 +129,20 @@ def test_under_a_borrowed_address_lies_a_blackhole_that_any_route_beats() -> Non
     assert node.wish == hops("10.0.0.2")
 
 
+def test_what_bgp_does_not_program_gets_no_blackhole_either() -> None:
+    vxlan = KernelPolicy(rules=(KernelRule(ip_network("10.1.0.0/16"), KernelAction.REJECT, "VXLAN"),))
+    for kind in (OriginKind.BLOCK, OriginKind.BORROWED):
+        node = Node(vxlan)
+        node.originate(kind)
+        assert node.wish is None
+        assert node.writer.reasons[V4, NLRI] == "VXLAN"
+        node.set_policy(KernelPolicy())  # the pool changes, what is originated does not
+        assert node.wish is not None
+        assert not node.wish.next_hops
+        node.set_policy(vxlan)
+        assert node.wish is None
+
+
 def test_a_single_address_block_has_no_blackhole() -> None:
     node = Node()
     node.originate(OriginKind.BLOCK, blackhole=False, source=SourceKind.STATIC)
