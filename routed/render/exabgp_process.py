@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import queue
 import threading
@@ -21,11 +22,13 @@ from routed.intent.compiler import Compiler
 from routed.intent.options import Options
 from routed.intent.types import NodeIntent
 from routed.render.exabgp import peer_groups
-from routed.render.exabgp_api import Announcer, Counts, Kind, Tables
+from routed.render.exabgp_api import Announcer, Counts, Tables
 from routed.render.exabgp_export import ExportGroup, attributes_text, exported_routes
 from routed.resources import Problem
 from routed.workload_files import WorkloadChanges, follow_workload_files
 
+#: How long what was said is collected for one line of the log, seconds.
+SUMMARY_TIME = 0.5
 _READ_OCTETS = 65536
 
 
@@ -120,6 +123,7 @@ class ExabgpProcess:
         self._synced = False
         self._timer: asyncio.TimerHandle | None = None
         self._reported = Counts()
+        self._summary: asyncio.TimerHandle | None = None
         self._answers = True
         self._pipes: Pipes
         self._stop: asyncio.Event
@@ -140,8 +144,9 @@ class ExabgpProcess:
             for job in jobs:
                 job.cancel()
             await asyncio.gather(*jobs, return_exceptions=True)
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._summary):
+                if timer is not None:
+                    timer.cancel()
             await self._datastore.close()
             self._log.info("routed exabgp has stopped")
         for job in done:
@@ -226,9 +231,9 @@ class ExabgpProcess:
         deadline = self._announcer.deadline()
         if deadline is not None:
             self._timer = loop.call_at(deadline, self._pump)
-        self._report_progress(any(command.kind is Kind.END_OF_RIB for command in commands))
+        self._report_progress()
 
-    def _report_progress(self, complete: bool) -> None:
+    def _report_progress(self) -> None:
         announcer = self._announcer
         for refused in announcer.refusals:
             self._log.warning(
@@ -247,13 +252,18 @@ class ExabgpProcess:
                     "ExaBGP does not answer: what it refuses is not noticed",
                     hint="set exabgp.api.ack to true",
                 )
-        counts = announcer.counts
-        if announcer.idle or complete:
-            if counts != self._reported:
-                self._log.info(
-                    "announced",
-                    announced=counts.announced - self._reported.announced,
-                    withdrawn=counts.withdrawn - self._reported.withdrawn,
-                    found=counts.adopted - self._reported.adopted,
-                )
-            self._reported = Counts(counts.announced, counts.withdrawn, counts.refused, counts.adopted)
+        if self._summary is None and announcer.counts != self._reported:
+            self._summary = asyncio.get_running_loop().call_later(SUMMARY_TIME, self._summarize)
+
+    def _summarize(self) -> None:
+        """One line for everything that was said since the last one."""
+        self._summary = None
+        counts, before = dataclasses.replace(self._announcer.counts), self._reported
+        self._reported = counts
+        self._log.info(
+            "announcements",
+            announced=counts.announced - before.announced,
+            withdrawn=counts.withdrawn - before.withdrawn,
+            refused=counts.refused - before.refused,
+            found=counts.adopted - before.adopted,
+        )

@@ -17,6 +17,7 @@ import yaml
 
 from tests.daemons import BgpPath, Bird2, Config, Neighbor
 from tests.netns import Lab, Machine, Process, wait_for
+from tests.recorder import RecordingPeer
 from tests.routed_process import Record, Records, block, configuration, node, peer, pool, record
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -264,6 +265,16 @@ def test_the_example_cluster_from_a_process(cluster: Cluster) -> None:
     cluster.wait_routes(have=ANNOUNCED, lack=added)
     assert_tables(cluster, ANNOUNCED)
 
+    # A record that comes and goes faster than ExaBGP can be trusted to keep changes in order.
+    for _ in range(5):
+        cluster.add("more", [one for cidr in added for one in block(NAME, cidr)])
+        (cluster.folder / "more.yaml").unlink()
+    cluster.add("more", block(NAME, added[1]))
+    cluster.wait_routes(have=(*ANNOUNCED, added[1]), lack=added[:1])
+    assert_tables(cluster, (*ANNOUNCED, added[1]))
+    (cluster.folder / "more.yaml").unlink()
+    cluster.wait_routes(have=ANNOUNCED, lack=added)
+
     # The datastore is lost, and back with a record more.
     away = cluster.folder.with_name("away")
     cluster.folder.rename(away)
@@ -392,3 +403,42 @@ def test_guarded_sessions_and_a_neighbor_that_comes_later(lab: Lab, program: Pat
     exabgp.reload()
     latecomer.wait_routes(have=[prefix for prefix in GUARDED if "." in prefix])
     assert latecomer.path("10.244.0.0/26").next_hop == "192.0.2.1"
+
+
+def test_what_goes_over_the_wire(lab: Lab, program: Path) -> None:
+    """All routes and then End-of-RIB, though the process starts later than the sessions; after that one
+    UPDATE for one change."""
+    here = lab.machine("node", "192.0.2.1/24", "2001:db8::1/64")
+    there = lab.machine("peer", "192.0.2.9/24", "2001:db8::9/64")
+    first = [f"10.244.{number}.0/26" for number in range(20)]
+    records = Records(lab.directory / "records")
+    records.put("base", [configuration(), node(here), pool("10.244.0.0/16")])
+    records.put("blocks", [one for cidr in first for one in block("node", cidr)])
+    records.put("peer", [peer("peer", there.address(4), 64512)])
+    exabgp = Exabgp(here, program, records, "node")
+    with RecordingPeer(there, 64512, there.address(4)) as recorder:
+        exabgp.render("--with-process")
+        exabgp.start()
+        recorder.wait_routes(have=first)
+        recorder.wait_end_of_rib()
+        updates = recorder.updates()
+        ends = [update.end_of_rib for update in updates]
+        assert not any(ends[: ends.index(True)])
+        assert all(ends[ends.index(True) :])
+        assert {prefix for update in updates for prefix in update.announced} == set(first)
+        assert not any(update.withdrawn for update in updates)
+        assert {update.attributes[5] for update in updates if update.announced} == {
+            NORMAL_LOCAL_PREF.to_bytes(4)
+        }
+
+        records.put("change", block("node", "10.244.100.0/26"))
+        recorder.wait_routes(have=["10.244.100.0/26"])
+        records.remove("change")
+        recorder.wait_routes(lack=["10.244.100.0/26"])
+        changes = [
+            (update.announced, update.withdrawn)
+            for update in recorder.updates()[len(updates) :]
+            if not update.end_of_rib
+        ]
+        assert changes == [(("10.244.100.0/26",), ()), ((), ("10.244.100.0/26",))]
+        assert recorder.connections == 1
