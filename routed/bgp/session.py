@@ -267,9 +267,12 @@ class Session:
         return conn.id
 
     def connected(self, now: float) -> ConnectionId:
-        """A `Dial` has succeeded. Where it is not wanted any more the actions that follow close it."""
+        """A `Dial` has succeeded. Where it is not wanted any more the actions that follow close it.
+
+        Nor is it wanted where another connection is in OPENCONFIRM: our KEEPALIVE is on its way there, and
+        the peer may be Established on it before an OPEN on this one could make both ends judge it."""
         self._dialing = False
-        wanted = (self._base, Event.TCP_CONNECTED) in TABLE and self.state is not State.ESTABLISHED
+        wanted = (self._base, Event.TCP_CONNECTED) in TABLE and self.state < State.OPENCONFIRM
         conn = self._add_connection(now, dialed=True)
         self._session_event(Event.TCP_CONNECTED, now)
         if wanted:

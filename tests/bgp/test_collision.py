@@ -26,6 +26,7 @@ def established_wires(endpoint: Endpoint) -> set[int]:
     }
 
 
+@example(1046, [0.25] * 6 + [0.375] + [0.25] * 8 + [0.375], 0.0, False)  # a dial succeeds in OPENCONFIRM
 @example(149, [0.0625, 0.25], 0.25, True)  # a Cease for the loser, when our own dial is about to succeed
 @given(
     st.integers(0, 2**32),
@@ -50,12 +51,11 @@ def test_two_dialing_ends_always_agree_on_one_connection(
     assert len(a.wires) == len(b.wires) == 1
     assert set(a.wires.values()) == set(b.wires.values())
     assert established_wires(a) == established_wires(b)
-    for endpoint in (a, b):
-        assert not endpoint.downs
-        assert len(endpoint.of(Established)) == 1
     network.run(1000)
-    assert not a.downs
-    assert not b.downs
+    for endpoint in (a, b):
+        # Both connections of an attempt may be given up, each by one end; never a session.
+        assert not any(down.was_established for down in endpoint.downs)
+        assert len(endpoint.of(Established)) == 1
 
 
 @given(st.integers(0, 2**32), st.lists(st.floats(0.0001, 0.5), min_size=1, max_size=20))
