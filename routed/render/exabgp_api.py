@@ -144,7 +144,7 @@ class Announcer:
             self._end_of_rib.update(dict.fromkeys(tables))
         differences: dict[tuple[int, int], list[Network]] = {}
         empty: Mapping[Network, str] = {}
-        for peer in before.keys() | tables.keys():
+        for peer in dict.fromkeys((*tables, *before)):
             old, new = before.get(peer, empty), tables.get(peer, empty)
             if old is new:
                 continue
@@ -152,7 +152,7 @@ class Announcer:
             which = (id(old), id(new))
             if which not in differences:
                 differences[which] = [
-                    network for network in old.keys() | new.keys() if old.get(network) != new.get(network)
+                    network for network in dict.fromkeys((*new, *old)) if old.get(network) != new.get(network)
                 ]
             for network in differences[which]:
                 self._mark(Route(peer, network))

@@ -164,6 +164,12 @@ def imported_updates(bird: Bird2) -> dict[str, int]:
     return counts
 
 
+def sessions_since(bird: Bird2) -> dict[str, str]:
+    """When each session of a BIRD came up."""
+    lines = (line.split() for line in bird.ask("bird", "show", "protocols").splitlines())
+    return {words[0]: words[4] for words in lines if words and words[0].startswith("peer_")}
+
+
 @dataclass
 class Cluster:
     """worker02 as an ExaBGP between two BIRDs."""
@@ -232,6 +238,7 @@ def test_the_example_cluster_from_a_file(cluster: Cluster) -> None:
     cluster.exabgp.start()
     cluster.wait_routes(have=ANNOUNCED)
     assert_tables(cluster, ANNOUNCED)
+    since = [sessions_since(bird) for bird in cluster.birds()]
 
     cluster.add("more", block(NAME, "10.244.7.0/26"))
     cluster.exabgp.render()
@@ -242,6 +249,7 @@ def test_the_example_cluster_from_a_file(cluster: Cluster) -> None:
     cluster.exabgp.reload()
     cluster.wait_routes(have=ANNOUNCED, lack=("10.244.7.0/26",))
     assert_tables(cluster, ANNOUNCED)
+    assert [sessions_since(bird) for bird in cluster.birds()] == since
 
 
 @pytest.mark.daemon("bird2")
