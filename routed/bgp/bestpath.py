@@ -1,7 +1,8 @@
 """The decision process: one numbered comparator (RFC 4271 section 9.1.2.2, RFC 4456 section 9).
 
  0  preference       BIRD's: static 200, BGP 100, learned from the kernel 10; a LOCAL_PREF better than
-                     Calico's normal makes a BGP path 200. On a tie the BGP path wins: see below
+                     Calico's normal makes a BGP path 200; a long-lived stale one has 7 (RFC 9494). On a tie
+                     the BGP path wins: see below
  1  next hop         one that can be reached wins (RFC 4271 section 9.1.2.1). A path without such is kept, as
                      in BIRD: it is the best where there is no other, but does not go into the kernel
  2  LOCAL_PREF       greater wins; missing is 100

@@ -9,19 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from routed.bgp.as_path import prepend
 from routed.bgp.attributes import AttributeSet
+from routed.bgp.communities import LLGR_STALE, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED
 from routed.bgp.nlri import Family
 from routed.bgp.path import Path, Router, SourceKind
 from routed.bgp.policy import ExportRule, Verdict
 from routed.intent.types import PRIORITY_SUM, NextHopMode
 from routed.rr.reflection import may_reflect, reflected
-
-NO_EXPORT: Final = 0xFFFFFF01
-NO_ADVERTISE: Final = 0xFFFFFF02
-NO_EXPORT_SUBCONFED: Final = 0xFFFFFF03
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +36,8 @@ class ExportTarget:
     client: bool = False
     """A route reflector client of ours."""
     next_hop_mode: NextHopMode = NextHopMode.AUTO
+    long_lived: bool = False
+    """The peer sent the capability of long-lived graceful restart (RFC 9494)."""
 
     @property
     def ebgp(self) -> bool:
@@ -57,6 +56,8 @@ def why_not_exported(path: Path, target: ExportTarget) -> str | None:
             return "community NO_EXPORT, and the peer is external"
         if target.ebgp and NO_EXPORT_SUBCONFED in communities:
             return "community NO_EXPORT_SUBCONFED, and the peer is external"
+        if LLGR_STALE in communities and not target.long_lived:  # RFC 9494 section 4.3
+            return "long-lived stale, and the peer did not say that it knows such routes"
     if _reflects(path, target) and not may_reflect(from_client=path.source.client, to_client=target.client):
         return "learned by iBGP, and neither that peer nor this one is a route reflector client"
     return None

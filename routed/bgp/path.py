@@ -16,6 +16,8 @@ from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
 from routed.bgp.attributes import AttributeSet
+from routed.bgp.communities import LLGR_STALE
+from routed.bgp.route import NextHop
 from routed.intent.types import NORMAL_ROUTE_PRIORITY, PRIORITY_SUM
 from routed.rr.reflection import reflection_loop
 
@@ -54,6 +56,8 @@ PREFERENCE: Final = {
 }
 #: What Calico's import filter gives a path whose LOCAL_PREF is better than normal.
 OVERRIDE_PREFERENCE: Final = 200
+#: That of a long-lived stale path: the least of all that somebody holds (RFC 9494 section 4.3).
+LONG_LIVED_STALE_PREFERENCE: Final = 7
 
 
 class NextHopState(Protocol):
@@ -62,6 +66,14 @@ class NextHopState(Protocol):
     @property
     def cost(self) -> int | None:
         """What it costs to get there, smaller is nearer; None: it cannot be reached."""
+
+    @property
+    def ways(self) -> tuple[NextHop, ...]:
+        """Gateways and their interfaces; none: it cannot be reached."""
+
+    @property
+    def reason(self) -> str:
+        """Why it cannot be reached, for people."""
 
 
 class NextHopTracker(Protocol):
@@ -98,6 +110,7 @@ class Source:
     __slots__ = (
         "__weakref__",
         "_paths",
+        "add_path",
         "address",
         "address_key",
         "allowed_local_as",
@@ -122,10 +135,11 @@ class Source:
         local_as: int = 0,
         client: bool = False,
         allowed_local_as: int = 0,
+        add_path: bool = False,
     ) -> None:
         """`address` is the peer's, packed; `router_id` its BGP identifier; `local_as` the effective one of
         the session; `client`: a route reflector client; `allowed_local_as`: how often our AS may be in
-        AS_PATH."""
+        AS_PATH; `add_path`: the peer sends path identifiers (RFC 7911)."""
         self.name = name
         self.kind = kind
         self.router = router
@@ -136,6 +150,7 @@ class Source:
         self.local_as = local_as
         self.client = client
         self.allowed_local_as = allowed_local_as
+        self.add_path = add_path
         self._paths: WeakValueDictionary[object, Path] = WeakValueDictionary()
 
     def path(
@@ -153,11 +168,12 @@ class Source:
             key = (attributes, path_id, interface, metric)
         found = self._paths.get(key)
         if found is None:
-            preference = PREFERENCE[self.kind]
+            preference = self._preference(attributes)
             ineligible = None
             if self.kind.bgp:
                 ineligible = why_ineligible(self, attributes)
-                if (attributes.local_pref or 0) > PRIORITY_SUM - self.router.normal_priority:
+                better = (attributes.local_pref or 0) > PRIORITY_SUM - self.router.normal_priority
+                if better and preference != LONG_LIVED_STALE_PREFERENCE:
                     preference = OVERRIDE_PREFERENCE
             found = self._paths[key] = Path(
                 self, attributes, path_id, interface, metric, preference, ineligible
@@ -186,10 +202,15 @@ class Source:
                 path.path_id,
                 path.interface,
                 path.metric,
-                PREFERENCE[self.kind],
+                self._preference(attributes),
                 reason,
             )
         return found
+
+    def _preference(self, attributes: AttributeSet) -> int:
+        if self.kind.bgp and LLGR_STALE in attributes.communities:
+            return LONG_LIVED_STALE_PREFERENCE
+        return PREFERENCE[self.kind]
 
     def forget_paths(self) -> None:
         """Make paths anew from now on, after something in the source changed."""

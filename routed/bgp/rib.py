@@ -1,9 +1,12 @@
 """Adj-RIB-In and Loc-RIB of one address family (RFC 4271 sections 3.2 and 9).
 
 There is no object for a route: a table maps NLRI bytes to a `Path`, which is shared by every route of a
-source with the same attributes, or, in Loc-RIB, to a tuple of paths, best first, where there is more than
-one. Nothing here is per peer on the way out; changed prefixes are gathered and handed to the listeners once
-a turn of the event loop.
+source with the same attributes, or to a tuple of paths, in Loc-RIB best first, where there is more than one.
+Nothing here is per peer on the way out; changed prefixes are gathered and handed to the listeners once a turn
+of the event loop.
+
+A source gives one path of a prefix, or, with path identifiers (RFC 7911), several, and then all of them are
+in Loc-RIB. Such a source withdraws by route key (see `adj_rib_in`).
 """
 
 from __future__ import annotations
@@ -11,36 +14,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
+from routed.bgp.adj_rib_in import AdjRibIn, Entry, by_path_id, entry_of, paths_of, route_key
 from routed.bgp.attributes import AttributeSet
 from routed.bgp.bestpath import multipath, rank, with_path
+from routed.bgp.communities import LLGR_STALE, NO_LLGR
 from routed.bgp.nlri import Family
+from routed.bgp.nlri_codec import PATH_ID_OCTETS
 from routed.bgp.path import Path, PathFilter, Router, Source
 
-Entry = Path | tuple[Path, ...]
-"""What Loc-RIB holds for a prefix: the only path, or several, best first."""
+__all__ = ["AdjRibIn", "ChangeListener", "Entry", "LocRib"]
 
 ChangeListener = Callable[[Sequence[bytes]], None]
 """Gets the prefixes whose Loc-RIB entry may have changed since the last call; each is there once."""
-
-
-class AdjRibIn:
-    """What one source said, as received: the ineligible too, with the reason in the path."""
-
-    __slots__ = ("policy", "routes", "source", "stale")
-
-    def __init__(self, source: Source) -> None:
-        self.source = source
-        self.routes: dict[bytes, Path] = {}
-        self.policy: PathFilter | None = None
-        self.stale: set[bytes] = set()
-        """Prefixes not announced again since the session went down (RFC 4724 section 4.2)."""
-
-    def admitted(self, nlri: bytes) -> Path | None:
-        """The path for a prefix after import policy; None where the source has none."""
-        path = self.routes.get(nlri)
-        if path is None or self.policy is None:
-            return path
-        return self.policy(nlri, path)
 
 
 class LocRib:
@@ -90,16 +75,27 @@ class LocRib:
         if withdrawn:
             self.withdraw(source, withdrawn)
         for attributes, nlri in announced:
+            self.announce(source, attributes, nlri)
+
+    def announce(self, source: Source, attributes: AttributeSet, nlri: Sequence[bytes]) -> None:
+        """Apply an announcement: NLRI, or the route keys of a source with path identifiers."""
+        if not source.add_path:
             self.insert(source.path(attributes), nlri)
+            return
+        for path_id, some in by_path_id(nlri):
+            self.insert(source.path(attributes, path_id=path_id), some)
 
     def insert(self, path: Path, nlri: Sequence[bytes]) -> None:
-        """Set the path of these prefixes from `path.source`, in place of any that it gave before."""
+        """Set the path of these prefixes from `path.source`, in place of any that it gave before with the
+        same path identifier."""
         source = path.source
         adj_rib_in = self.sources.get(source)
         if adj_rib_in is None:
             adj_rib_in = self.sources[source] = AdjRibIn(source)
         if adj_rib_in.stale:
-            adj_rib_in.stale.difference_update(nlri)
+            adj_rib_in.stale.difference_update(
+                [route_key(path, one) for one in nlri] if source.add_path else nlri
+            )
         received = adj_rib_in.routes
         policy = adj_rib_in.policy
         if (
@@ -115,15 +111,39 @@ class LocRib:
             self.routes.update(same)
             self._changed.update(same)
             return
+        if source.add_path:
+            for one in nlri:
+                self._insert_beside(adj_rib_in, path, one)
+            return
         for one in nlri:
             if received.get(one) is not path:
                 received[one] = path
                 self._place(source, one, path if policy is None else policy(one, path))
 
+    def _insert_beside(self, adj_rib_in: AdjRibIn, path: Path, nlri: bytes) -> None:
+        """`insert` of a path with an identifier: other paths of the source stay."""
+        before = adj_rib_in.put(path, nlri)
+        if before is path:
+            return
+        if before is None and adj_rib_in.policy is None:
+            if path.ineligible is None:
+                old = self.routes.get(nlri)
+                self._set(nlri, old, path if old is None else with_path(paths_of(old), path))
+        else:
+            self._place_all(adj_rib_in, nlri)
+
     def withdraw(self, source: Source, nlri: Iterable[bytes]) -> None:
-        """Remove the source's path of these prefixes; those that it has none for are ignored."""
+        """Remove the source's path of these prefixes, or its paths of these route keys; what it has none for
+        is ignored."""
         adj_rib_in = self.sources.get(source)
         if adj_rib_in is None:
+            return
+        if source.add_path:
+            for key in nlri:
+                path_id, one = int.from_bytes(key[:PATH_ID_OCTETS]), key[PATH_ID_OCTETS:]
+                if adj_rib_in.take(path_id, one):
+                    adj_rib_in.stale.discard(key)
+                    self._place_all(adj_rib_in, one)
             return
         received = adj_rib_in.routes
         routes = self.routes
@@ -142,14 +162,34 @@ class LocRib:
         """Remove all that came from a source: its session is down, or it is no more."""
         adj_rib_in = self.sources.get(source)
         if adj_rib_in is not None:
-            self.withdraw(source, list(adj_rib_in.routes))
+            self.withdraw(source, list(adj_rib_in.keys()))
             del self.sources[source]
 
     def mark_stale(self, source: Source) -> None:
         """Keep a source's paths in use while its session restarts (RFC 4724 section 4.2)."""
         adj_rib_in = self.sources.get(source)
         if adj_rib_in is not None:
-            adj_rib_in.stale = set(adj_rib_in.routes)
+            adj_rib_in.stale = set(adj_rib_in.keys())
+
+    def make_long_lived(self, source: Source) -> None:
+        """Keep a source's stale paths for longer, as a last resort (RFC 9494 section 4.2): with the community
+        that says so, or not at all where they have the one that forbids it. They stay stale."""
+        adj_rib_in = self.sources.get(source)
+        if adj_rib_in is None:
+            return
+        by_path: dict[Path, list[bytes]] = {}
+        for key in adj_rib_in.stale:
+            path = adj_rib_in.path(key)
+            if path is not None and LLGR_STALE not in path.attributes.communities:
+                by_path.setdefault(path, []).append(key)
+        for path, keys in by_path.items():
+            attributes = path.attributes
+            if NO_LLGR in attributes.communities:
+                self.withdraw(source, keys)
+            else:
+                communities = (*attributes.communities, LLGR_STALE)
+                self.announce(source, attributes.replace(communities=communities), keys)
+                adj_rib_in.stale.update(keys)
 
     def sweep_stale(self, source: Source) -> None:
         """Remove what was not announced again since `mark_stale`: End-of-RIB came, or the time is over."""
@@ -165,7 +205,7 @@ class LocRib:
             adj_rib_in = self.sources[source] = AdjRibIn(source)
         adj_rib_in.policy = policy
         for nlri in adj_rib_in.routes:
-            self._place(source, nlri, adj_rib_in.admitted(nlri))
+            self._place_all(adj_rib_in, nlri)
 
     def set_router(self, source: Source, router: Router) -> None:
         """Check all that a source sent again, after our own identity, addresses or priorities changed."""
@@ -182,9 +222,12 @@ class LocRib:
         if adj_rib_in is None:
             return
         routes = adj_rib_in.routes
-        for nlri, path in routes.items():
-            routes[nlri] = source.same_path(path)
-            self._place(source, nlri, adj_rib_in.admitted(nlri))
+        for nlri, entry in routes.items():
+            if isinstance(entry, tuple):
+                routes[nlri] = tuple(map(source.same_path, entry))
+            else:
+                routes[nlri] = source.same_path(entry)
+            self._place_all(adj_rib_in, nlri)
         self._changed.update(routes)
 
     def rerank(self, nlri: Iterable[bytes]) -> None:
@@ -211,17 +254,14 @@ class LocRib:
 
     def ranked(self, nlri: bytes) -> tuple[Path, ...]:
         """All eligible paths of a prefix, best first."""
-        entry = self.routes.get(nlri)
-        if entry is None:
-            return ()
-        return entry if isinstance(entry, tuple) else (entry,)
+        return paths_of(self.routes.get(nlri))
 
     def ineligible(self, nlri: bytes) -> Iterator[Path]:
         """The paths of a prefix that are not considered; `Path.ineligible` says why."""
         for adj_rib_in in self.sources.values():
-            path = adj_rib_in.admitted(nlri)
-            if path is not None and path.ineligible is not None:
-                yield path
+            for path in adj_rib_in.admitted(nlri):
+                if path.ineligible is not None:
+                    yield path
 
     def _place(self, source: Source, nlri: bytes, path: Path | None) -> None:
         """Make `path` the only one of `source` in a prefix's Loc-RIB entry; None or an ineligible one:
@@ -244,6 +284,19 @@ class LocRib:
             new = path
         else:
             new = old if path is None else with_path((old,), path)
+        self._set(nlri, old, new)
+
+    def _place_all(self, adj_rib_in: AdjRibIn, nlri: bytes) -> None:
+        """Make the eligible ones of a source's paths, as they are after import policy, its only ones in a
+        prefix's Loc-RIB entry."""
+        source = adj_rib_in.source
+        old = self.routes.get(nlri)
+        paths = [path for path in paths_of(old) if path.source is not source]
+        paths += (path for path in adj_rib_in.admitted(nlri) if path.ineligible is None)
+        self._set(nlri, old, entry_of(rank(paths)))
+
+    def _set(self, nlri: bytes, old: Entry | None, new: Entry | None) -> None:
+        """Make `new` the entry of a prefix, which was `old`."""
         if new is None:
             if old is not None:
                 del self.routes[nlri]

@@ -34,6 +34,7 @@ def peer(
     local_as: int = LOCAL_AS,
     remote_as: int | None = None,
     allowed_local_as: int = 0,
+    add_path: bool = False,
 ) -> Source:
     """The source that peer `number` is, 2 or more."""
     if remote_as is None:
@@ -48,6 +49,7 @@ def peer(
         local_as=local_as,
         client=client,
         allowed_local_as=allowed_local_as,
+        add_path=add_path,
     )
 
 

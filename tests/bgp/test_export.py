@@ -9,10 +9,8 @@ import pytest
 
 from routed.bgp.as_path import Segment, SegmentType
 from routed.bgp.attributes import INCOMPLETE, AttributeSet, originate
+from routed.bgp.communities import LLGR_STALE, NO_ADVERTISE, NO_EXPORT, NO_EXPORT_SUBCONFED
 from routed.bgp.export import (
-    NO_ADVERTISE,
-    NO_EXPORT,
-    NO_EXPORT_SUBCONFED,
     Exporter,
     ExportTarget,
     exported,
@@ -101,6 +99,16 @@ def test_well_known_communities(community: int, to_ibgp: bool, to_ebgp: bool) ->
     path = from_ibgp(client=True, communities=[0xFFFF, community])
     assert (why_not_exported(path, IBGP) is None) is to_ibgp
     assert (why_not_exported(path, EBGP) is None) is to_ebgp
+
+
+def test_long_lived_stale_paths_go_to_those_who_know_what_that_is() -> None:
+    """RFC 9494 section 4.3."""
+    path = from_ibgp(client=True, communities=[LLGR_STALE])
+    for to in (IBGP, CLIENT, EBGP):
+        assert "long-lived stale" in str(why_not_exported(path, to))
+        aware = replace(to, long_lived=True)
+        assert why_not_exported(path, aware) is None
+        assert LLGR_STALE in exported(path, aware).communities
 
 
 @pytest.mark.parametrize(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routed.bgp.adj_rib_in import AdjRibIn, paths_of
 from routed.bgp.as_path import Segment, SegmentType
 from routed.bgp.attributes import AttributeSet, originate
 from routed.bgp.bestpath import multipath, rank
+from routed.bgp.communities import LLGR_STALE, NO_LLGR
 from routed.bgp.nlri import Family
 from routed.bgp.path import Path, Source, SourceKind
 from routed.bgp.rib import LocRib
@@ -33,65 +35,158 @@ class Listener:
         rib.subscribe(lambda changed: self.calls.append(list(changed)))
 
 
-Operation = tuple[str, int, list[bytes], int]
+@dataclass(frozen=True)
+class Step:
+    """One thing that happens. `path_id` counts for sources with path identifiers only."""
 
-operations = st.lists(
-    st.tuples(
-        st.sampled_from(["announce", "announce", "withdraw", "drop", "stale", "sweep", "flush"]),
-        st.integers(2, 5),
-        st.lists(st.sampled_from(PREFIXES), max_size=4),
-        st.sampled_from([90, 100, 100, 200]),
-    ),
-    max_size=30,
+    name: str
+    number: int
+    prefixes: list[bytes]
+    local_pref: int
+    path_id: int
+    communities: tuple[int, ...]
+
+
+NAMES = {
+    "flush": 1,
+    "announce": 5,
+    "withdraw": 2,
+    "drop": 1,
+    "stale": 1,
+    "sweep": 1,
+    "long-lived": 1,
+    "filter": 1,
+}
+
+steps = st.builds(
+    Step,
+    st.sampled_from([name for name, weight in NAMES.items() for _ in range(weight)] + ["check"]),
+    st.sampled_from([4, 5, 2, 3]),
+    st.lists(st.sampled_from([A, B, C]), min_size=1, max_size=3),
+    st.sampled_from([100, 100, 90, 200]),
+    st.integers(0, 2),
+    st.sampled_from([(), (), (), (), (NO_LLGR,), (LLGR_STALE,)]),
 )
+Key = tuple[int, bytes]
+WITH_PATH_IDS = (4, 5)
 
 
-@given(operations)
-def test_every_sequence_of_updates_gives_what_is_left(steps: list[Operation]) -> None:
+def refuse_b(one: bytes, path: Path) -> Path:
+    """An import filter that refuses one prefix, and changes the metric of the others."""
+    if one == B:
+        return path.source.rejected_path(path, "filter, rule 1")
+    return path.source.accepted_path(path, path.attributes.replace(med=7))
+
+
+class Model:
+    """What a rib is to hold: a dict a source, looked at from scratch."""
+
+    def __init__(self) -> None:
+        self.sources = {number: peer(number, add_path=number in WITH_PATH_IDS) for number in range(2, 6)}
+        self.tables: dict[int, dict[Key, AttributeSet]] = {number: {} for number in self.sources}
+        self.stale: dict[int, set[Key]] = {number: set() for number in self.sources}
+        self.filtered: set[int] = set()
+
+    def apply(self, step: Step) -> None:
+        table, stale = self.tables[step.number], self.stale[step.number]
+        keys = [(step.path_id if step.number in WITH_PATH_IDS else 0, one) for one in step.prefixes]
+        if step.name == "announce":
+            table.update(dict.fromkeys(keys, received(step)))
+            stale.difference_update(keys)
+        elif step.name == "withdraw":
+            for key in keys:
+                table.pop(key, None)
+                stale.discard(key)
+        elif step.name == "drop":
+            table.clear()
+            stale.clear()
+            self.filtered.discard(step.number)
+        elif step.name == "stale":
+            stale.clear()
+            stale.update(table)
+        elif step.name == "sweep":
+            for key in stale:
+                del table[key]
+            stale.clear()
+        elif step.name == "long-lived":
+            for key in list(stale):
+                present = table[key].communities
+                if NO_LLGR in present:
+                    del table[key]
+                    stale.discard(key)
+                elif LLGR_STALE not in present:
+                    table[key] = table[key].replace(communities=(*present, LLGR_STALE))
+        elif step.name == "filter":
+            self.filtered ^= {step.number}
+
+    def paths(self, one: bytes) -> tuple[Path, ...]:
+        """The eligible paths of a prefix, best first."""
+        found = []
+        for number, table in self.tables.items():
+            for (path_id, prefix), attributes in table.items():
+                if prefix == one:
+                    path = self.sources[number].path(attributes, path_id=path_id)
+                    path = refuse_b(one, path) if number in self.filtered else path
+                    found += [path] if path.ineligible is None else []
+        return rank(found)
+
+
+def received(step: Step) -> AttributeSet:
+    return attributes(step.number, step.local_pref).replace(communities=step.communities)
+
+
+def apply(rib: LocRib, source: Source, step: Step, *, filtered: bool) -> None:
+    keys = step.prefixes
+    if source.add_path:
+        keys = [step.path_id.to_bytes(4) + one for one in keys]
+    if step.name == "announce":
+        rib.update(source, [(received(step), keys)])
+    elif step.name == "withdraw":
+        rib.update(source, withdrawn=keys)
+    elif step.name == "drop":
+        rib.drop(source)
+    elif step.name == "stale":
+        rib.mark_stale(source)
+    elif step.name == "sweep":
+        rib.sweep_stale(source)
+    elif step.name == "long-lived":
+        rib.make_long_lived(source)
+    elif step.name == "filter":
+        rib.set_policy(source, refuse_b if filtered else None)
+    elif step.name == "check":
+        rib.recheck(source)
+
+
+@given(st.lists(steps, min_size=20, max_size=60))
+def test_every_sequence_of_updates_gives_what_is_left(some: list[Step]) -> None:
     rib = LocRib(Family.IPV4)
     told: dict[bytes, object] = {}
     rib.subscribe(lambda changed: told.update({one: rib.ranked(one) for one in changed}))
-    sources = {number: peer(number) for number in range(2, 6)}
-    model: dict[int, dict[bytes, AttributeSet]] = {number: {} for number in sources}
-    stale: dict[int, set[bytes]] = {number: set() for number in sources}
-    for name, number, prefixes, local_pref in steps:
-        source = sources[number]
-        if name == "announce":
-            rib.update(source, [(attributes(number, local_pref), prefixes)])
-            model[number].update(dict.fromkeys(prefixes, attributes(number, local_pref)))
-            stale[number].difference_update(prefixes)
-        elif name == "withdraw":
-            rib.update(source, withdrawn=prefixes)
-            for one in prefixes:
-                model[number].pop(one, None)
-                stale[number].discard(one)
-        elif name == "drop":
-            rib.drop(source)
-            model[number].clear()
-            stale[number].clear()
-        elif name == "stale":
-            rib.mark_stale(source)
-            stale[number] = set(model[number])
-        elif name == "sweep":
-            rib.sweep_stale(source)
-            for one in stale[number]:
-                del model[number][one]
-            stale[number].clear()
-        else:
+    model = Model()
+    for step in some:
+        model.apply(step)
+        apply(rib, model.sources[step.number], step, filtered=step.number in model.filtered)
+        if step.name == "flush":
             rib.flush()
             assert told == {one: rib.ranked(one) for one in told}
             assert set(rib.routes) <= set(told)
     for one in PREFIXES:
-        paths = [sources[number].path(table[one]) for number, table in model.items() if one in table]
-        expected = rank(paths) if paths else ()
+        expected = model.paths(one)
         assert rib.ranked(one) == expected
         assert rib.best(one) is (expected[0] if expected else None)
         assert rib.multipath(one) == (multipath(expected) if expected else ())
-    assert set(rib.routes) == {one for table in model.values() for one in table}
-    for number, source in sources.items():
-        adj_rib_in = rib.sources.get(source)
-        received = {} if adj_rib_in is None else adj_rib_in.routes
-        assert {one: path.attributes for one, path in received.items()} == model[number]
+    assert set(rib.routes) == {one for one in PREFIXES if model.paths(one)}
+    for number, source in model.sources.items():
+        adj_rib_in = rib.sources.get(source) or AdjRibIn(source)
+        table = model.tables[number]
+        assert len(adj_rib_in) == len(table)
+        keys = {key[0].to_bytes(4) + key[1] if source.add_path else key[1]: key for key in table}
+        assert set(adj_rib_in.keys()) == set(keys)
+        for name, key in keys.items():
+            path = adj_rib_in.path(name)
+            assert path is not None
+            assert (path.attributes, path.path_id) == (table[key], key[0])
+        assert {keys[name] for name in adj_rib_in.stale} == model.stale[number]
     rib.flush()
     assert told == {one: rib.ranked(one) for one in told}
     assert set(rib.routes) <= set(told)
@@ -194,7 +289,8 @@ def test_ineligible_paths_are_kept_with_the_reason(
     rib = LocRib(Family.IPV4)
     rib.update(peer(2), [(attributes(2), [A])])
     rib.update(source, [(received, [A, B])])
-    assert rib.sources[source].routes[B].ineligible == reason
+    (kept,) = paths_of(rib.sources[source].routes[B])
+    assert kept.ineligible == reason
     assert [path.ineligible for path in rib.ineligible(A)] == ([reason] if reason else [])
     assert len(rib.ranked(A)) == (1 if reason else 2)
     assert (B in rib.routes) is (reason is None)
@@ -244,7 +340,8 @@ def test_import_policy_applies_to_what_was_received_before() -> None:
     assert rib.ranked(A)[0].local_pref == 200
     assert rib.best(B) is None
     assert [path.ineligible for path in rib.ineligible(B)] == ["filter deny-b, rule 1"]
-    assert rib.sources[source].routes[A].attributes is attributes(2), "Adj-RIB-In is as received"
+    (path,) = paths_of(rib.sources[source].routes[A])
+    assert path.attributes is attributes(2), "Adj-RIB-In is as received"
     rib.update(source, [(attributes(2, 150), [A, C])])
     assert rib.ranked(A)[0].local_pref == 200
     rib.set_policy(source, None)
