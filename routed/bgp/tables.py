@@ -1,0 +1,188 @@
+"""What the speaker knows, and by which rules it passes it on: RIBs, export groups, policies, own routes.
+
+Nothing here knows a session: a peer comes in as an `attachment.Attachment`. What changes is gathered and
+handed to the export groups once a turn of the event loop; `changed` is called where there is something to
+hand on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from routed.bgp.attributes import originate
+from routed.bgp.config import SpeakerConfig
+from routed.bgp.export import Exporter
+from routed.bgp.filters import FilterFunction, compile_filter_function
+from routed.bgp.groups import ExportGroups, GroupKey
+from routed.bgp.nlri import Family
+from routed.bgp.path import NextHopTracker, Router, Source, SourceKind
+from routed.bgp.policy import compile_export
+from routed.bgp.rib import LocRib
+from routed.bgp.route import Address
+from routed.intent.filters import CompiledFilter, Direction
+from routed.intent.types import NORMAL_ROUTE_PRIORITY, ExportPolicy
+
+#: Changed prefixes worked off before the sockets are looked at again.
+PREFIXES_A_TURN: Final = 20_000
+
+_NO_NEXT_HOP: Final = {Family.IPV4: bytes(4), Family.IPV6: bytes(16)}
+
+
+class Tables:
+    """The tables of both families and the policies in force."""
+
+    def __init__(
+        self, config: SpeakerConfig, changed: Callable[[], None], next_hops: NextHopTracker | None = None
+    ) -> None:
+        """`changed` is called after each change; `next_hops` knows which next hops can be reached, None: all
+        are taken to be."""
+        self.ribs = {family: LocRib(family) for family in Family}
+        self.groups = {family: ExportGroups(rib, self._exporter) for family, rib in self.ribs.items()}
+        self.config = config
+        self._changed = changed
+        self._next_hops = next_hops
+        self._filters: dict[str, CompiledFilter] = {}
+        self._policies: dict[Family, ExportPolicy | None] = dict.fromkeys(Family)
+        self._normal_priority: dict[Family, int] = dict.fromkeys(Family, NORMAL_ROUTE_PRIORITY)
+        self._local: dict[tuple[Family, SourceKind], Source] = {}
+        self.router = {family: self._make_router(family) for family in Family}
+        """What of ourselves the paths of a family are checked against."""
+
+    # Identity and policy
+
+    def configure(self, config: SpeakerConfig) -> None:
+        """Take another identity; paths are judged again where it matters to them."""
+        self.config = config
+        self._renew_routers()
+
+    def set_export_policy(self, family: Family, policy: ExportPolicy | None) -> bool:
+        """Put an export policy in force. True where it also means another normal priority, so that peers may
+        belong to other groups; then call `refresh` after moving them, else at once."""
+        if self._policies[family] == policy:
+            return False
+        self._policies[family] = policy
+        priority = policy.normal_priority if policy is not None else NORMAL_ROUTE_PRIORITY
+        if priority == self._normal_priority[family]:
+            return False
+        self._normal_priority[family] = priority
+        self._renew_routers()
+        return True
+
+    def export_policy(self, family: Family) -> ExportPolicy | None:
+        """The one in force."""
+        return self._policies[family]
+
+    def set_filters(self, changed: Mapping[str, CompiledFilter | None]) -> None:
+        """Put BGPFilters in force, or out of it, for what is exported."""
+        for name, one in changed.items():
+            if one is None:
+                self._filters.pop(name, None)
+            else:
+                self._filters[name] = one
+
+    def refresh(self, family: Family) -> None:
+        """Judge all that is exported again."""
+        self.groups[family].refresh()
+        self._changed()
+
+    def refresh_filtered(self, names: Iterable[str]) -> None:
+        """Judge again what groups export that use one of these filters."""
+        used = frozenset(names)
+        for groups in self.groups.values():
+            if any(not used.isdisjoint(key.filters) for key in groups.groups):
+                groups.refresh()
+        self._changed()
+
+    def filters(self, names: Iterable[str]) -> tuple[tuple[str, CompiledFilter | None], ...]:
+        """The filters of these names; None for one that is not there (yet)."""
+        return tuple((name, self._filters.get(name)) for name in names)
+
+    def filter_functions(
+        self, names: Iterable[str], family: Family, direction: Direction, ibgp: bool
+    ) -> list[FilterFunction]:
+        """A peer's filters, in order; one that is not there (yet) is gone without."""
+        known = (self._filters[name] for name in names if name in self._filters)
+        functions = (compile_filter_function(one, family, direction, ibgp=ibgp) for one in known)
+        return [function for function in functions if function is not None]
+
+    def _exporter(self, key: GroupKey) -> Exporter:
+        family, ibgp = key.target.family, not key.target.ebgp
+        policy = self._policies[family]
+        rule = None if policy is None else compile_export(policy, family, ibgp=ibgp)
+        return Exporter(key.target, rule, self.filter_functions(key.filters, family, Direction.EXPORT, ibgp))
+
+    def _make_router(self, family: Family) -> Router:
+        config = self.config
+        return Router(
+            router_id=config.router_id,
+            cluster_id=config.cluster_id,
+            addresses=frozenset(
+                address.packed for known, address in config.local_addresses if known is family
+            ),
+            normal_priority=self._normal_priority[family],
+            next_hops=self._next_hops,
+        )
+
+    def _renew_routers(self) -> None:
+        for family, rib in self.ribs.items():
+            router = self._make_router(family)
+            if router != self.router[family]:
+                self.router[family] = router
+                for source in list(rib.sources):
+                    rib.set_router(source, router)
+                for (known, _kind), source in self._local.items():
+                    if known is family:
+                        rib.set_router(source, router)
+
+    # Routes of our own
+
+    def originate(self, family: Family, nlri: bytes, kind: SourceKind = SourceKind.STATIC) -> None:
+        """Have a route of our own in Loc-RIB: its next hop is ourselves."""
+        source = self._local_source(family, kind)
+        self.ribs[family].insert(source.path(originate(next_hop=_NO_NEXT_HOP[family])), (nlri,))
+        self._changed()
+
+    def learn(
+        self,
+        family: Family,
+        nlri: bytes,
+        *,
+        interface: str | None,
+        gateway: Address | None,
+        metric: int | None,
+    ) -> None:
+        """Have a route in Loc-RIB that somebody else put into the kernel: a workload's, as a rule."""
+        next_hop = _NO_NEXT_HOP[family] if gateway is None else gateway.packed
+        source = self._local_source(family, SourceKind.KERNEL)
+        path = source.path(originate(next_hop=next_hop), interface=interface, metric=metric)
+        self.ribs[family].insert(path, (nlri,))
+        self._changed()
+
+    def withdraw(self, family: Family, nlri: bytes, kind: SourceKind) -> None:
+        """Take back what `originate` (STATIC, ALLOCATED) or `learn` (KERNEL) put into Loc-RIB."""
+        self.ribs[family].withdraw(self._local_source(family, kind), (nlri,))
+        self._changed()
+
+    def _local_source(self, family: Family, kind: SourceKind) -> Source:
+        source = self._local.get((family, kind))
+        if source is None:
+            source = self._local[family, kind] = Source(kind.value, kind, self.router[family])
+        return source
+
+    # The turn of the loop
+
+    def flush(self) -> None:
+        """Hand all changed prefixes to the export groups and the listeners, now."""
+        for rib in self.ribs.values():
+            while rib.flush(PREFIXES_A_TURN):
+                pass
+
+    def flush_some(self) -> int:
+        """Hand some of them on; returns how many wait for the next turn."""
+        return sum(rib.flush(PREFIXES_A_TURN) for rib in self.ribs.values())
+
+    def release_snapshots(self) -> None:
+        """Let go of what was kept for joining peers; to be called every few seconds."""
+        for groups in self.groups.values():
+            groups.release_snapshots()
