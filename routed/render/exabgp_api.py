@@ -112,7 +112,8 @@ class Announcer:
         self.refusals: list[Refused] = []
         """What was refused since the caller last emptied the list."""
         self._tables: Tables = {}
-        self._started = False
+        self.started = False
+        """True once something was wanted."""
         self._adopted = False
         self._said: dict[Route, str | None] = {}
         """What ExaBGP was told and has not refused; None: it has the route, or had it, in unknown words."""
@@ -139,8 +140,8 @@ class Announcer:
     def want(self, tables: Tables) -> None:
         """Take other tables in place of the last ones."""
         before, self._tables = self._tables, tables
-        if not self._started:
-            self._started = True
+        if not self.started:
+            self.started = True
             self._end_of_rib.update(dict.fromkeys(tables))
         differences: dict[tuple[int, int], list[Network]] = {}
         empty: Mapping[Network, str] = {}
@@ -169,7 +170,7 @@ class Announcer:
 
     def commands(self, now: float) -> list[Command]:
         """What to write now. Call it again after `want` and `receive`, and at `deadline`."""
-        if self.ended or not self._started:
+        if self.ended or not self.started:
             return []
         self._expire(now)
         if not self._adopted:
@@ -194,7 +195,7 @@ class Announcer:
 
     def deadline(self) -> float | None:
         """When `commands` has something to do though nothing happened; None: never."""
-        if self.ended or not self._started:
+        if self.ended or not self.started:
             return None
         times = [self._timers[0][0]] if self._timers else []
         if self._unanswered and self.answers:

@@ -200,6 +200,10 @@ class ExabgpProcess:
     def _announce(self) -> None:
         intent = self._compiler.intent
         self._report("intent", intent.problems)
+        if intent.router_id is None and not self._announcer.started:
+            # That the node is not there yet is no reason to withdraw what an earlier process announced.
+            self._log.warning("waiting: no router ID yet", node=intent.node)
+            return
         self._announcer.want(self._tables.update(intent))
         self._pump()
 

@@ -32,6 +32,7 @@ from routed.resources import (
     IPPool,
     Node,
     PeerAddress,
+    Problem,
     Record,
 )
 from tests.render.test_exabgp_api import Model
@@ -163,6 +164,35 @@ def test_a_lost_datastore_withdraws_nothing(exabgp: Exabgp, tmp_path: Path) -> N
             assert sorted(line.split()[2] for line in said) == ["announce", "withdraw"]
 
     asyncio.run(main())
+
+
+def test_a_node_that_is_not_there_yet_withdraws_nothing(exabgp: Exabgp, tmp_path: Path) -> None:
+    """The process is restarted while the Node record is missing: what was announced stays, until it is
+    back."""
+
+    async def main() -> None:
+        async with running(exabgp, tmp_path) as (store, _):
+            exabgp.model.rib[str(PEER), str(OTHER)] = "next-hop self origin igp"
+            whole = records(BLOCK)
+            nodes = [one for one in whole if isinstance(one, Node)]
+            store.events.put_nowait(Snapshot(tuple(one for one in whole if one not in nodes)))
+            store.events.put_nowait(Changes(problems=(Problem(None, "", "a fence"),)))
+            async with asyncio.timeout(10):
+                while "a fence" not in "".join(texts):
+                    await asyncio.sleep(0)
+            assert exabgp.model.log == []
+            store.events.put_nowait(Changes(tuple(nodes)))
+            await asyncio.to_thread(exabgp.wait, has(BLOCK), "announced, and the stale route gone")
+            # Gone while it runs, it has no sessions, and so no routes.
+            store.events.put_nowait(Changes(deletes=tuple(one.key for one in nodes)))
+            await asyncio.to_thread(exabgp.wait, has(), "withdrawn")
+
+    texts: list[str] = []
+    log.configure("warning", "json")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("builtins.print", lambda text, **_: texts.append(text))
+        asyncio.run(main())
+    assert "waiting: no router ID yet" in "".join(texts)
 
 
 def test_the_end_of_the_pipe_ends_the_process(exabgp: Exabgp, tmp_path: Path) -> None:
