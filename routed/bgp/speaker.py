@@ -185,13 +185,19 @@ class Speaker:
         interface: str | None,
         gateway: Address | None,
         metric: int | None,
+        kind: SourceKind = SourceKind.KERNEL,
     ) -> None:
-        """Have a route in Loc-RIB that somebody else put into the kernel: a workload's, as a rule."""
-        self.tables.learn(family, nlri, interface=interface, gateway=gateway, metric=metric)
+        """Have a route in Loc-RIB that somebody else put into the kernel, a workload's, as a rule; or a
+        network of an interface of ours (DIRECT)."""
+        self.tables.learn(family, nlri, interface=interface, gateway=gateway, metric=metric, kind=kind)
 
     def withdraw(self, family: Family, nlri: bytes, kind: SourceKind) -> None:
-        """Take back what `originate` (STATIC, ALLOCATED) or `learn` (KERNEL) put into Loc-RIB."""
+        """Take back what `originate` (STATIC, ALLOCATED) or `learn` (KERNEL, DIRECT) put into Loc-RIB."""
         self.tables.withdraw(family, nlri, kind)
+
+    def rerank(self, family: Family, nlri: Iterable[bytes]) -> None:
+        """Rank the paths of these prefixes again: the way to a next hop of theirs has changed."""
+        self.tables.rerank(family, nlri)
 
     def close(self, *, graceful: bool, message: str = "") -> None:
         """End. `graceful`: peers that agreed to graceful restart keep our routes for the restart time; the

@@ -151,17 +151,24 @@ class Tables:
         interface: str | None,
         gateway: Address | None,
         metric: int | None,
+        kind: SourceKind = SourceKind.KERNEL,
     ) -> None:
-        """Have a route in Loc-RIB that somebody else put into the kernel: a workload's, as a rule."""
+        """Have a route in Loc-RIB that somebody else put into the kernel, a workload's, as a rule; or a
+        network of an interface of ours (DIRECT)."""
         next_hop = _NO_NEXT_HOP[family] if gateway is None else gateway.packed
-        source = self._local_source(family, SourceKind.KERNEL)
+        source = self._local_source(family, kind)
         path = source.path(originate(next_hop=next_hop), interface=interface, metric=metric)
         self.ribs[family].insert(path, (nlri,))
         self._changed()
 
     def withdraw(self, family: Family, nlri: bytes, kind: SourceKind) -> None:
-        """Take back what `originate` (STATIC, ALLOCATED) or `learn` (KERNEL) put into Loc-RIB."""
+        """Take back what `originate` (STATIC, ALLOCATED) or `learn` (KERNEL, DIRECT) put into Loc-RIB."""
         self.ribs[family].withdraw(self._local_source(family, kind), (nlri,))
+        self._changed()
+
+    def rerank(self, family: Family, nlri: Iterable[bytes]) -> None:
+        """Rank the paths of these prefixes again: the way to a next hop of theirs has changed."""
+        self.ribs[family].rerank(nlri)
         self._changed()
 
     def _local_source(self, family: Family, kind: SourceKind) -> Source:

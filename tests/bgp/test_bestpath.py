@@ -60,6 +60,9 @@ class Costs:
         self.paths: list[Path] = []
 
     class State:
+        ways = ()
+        reason = ""
+
         def __init__(self, costs: Costs, next_hop: bytes) -> None:
             self._costs, self._next_hop = costs, next_hop
 
