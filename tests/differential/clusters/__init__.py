@@ -1,0 +1,35 @@
+"""The clusters of the differential test."""
+
+from tests.differential.clusters.kernel import BORROWED
+from tests.differential.clusters.peerings import (
+    EBGP,
+    IPV6,
+    LOCAL_AS,
+    MESH,
+    REFLECTOR,
+    REFLECTORS,
+)
+from tests.differential.clusters.policies import (
+    COMMUNITIES,
+    FILTERS,
+    NEXT_HOPS,
+    POOLS,
+    PRIORITIES,
+    SERVICES,
+)
+
+CLUSTERS = (
+    MESH,
+    IPV6,
+    PRIORITIES,
+    REFLECTORS,
+    REFLECTOR,
+    EBGP,
+    FILTERS,
+    COMMUNITIES,
+    SERVICES,
+    BORROWED,
+    POOLS,
+    LOCAL_AS,
+    NEXT_HOPS,
+)

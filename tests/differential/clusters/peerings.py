@@ -1,0 +1,348 @@
+"""Clusters that differ in who peers with whom: mesh, reflectors, routers outside."""
+
+from __future__ import annotations
+
+from tests.differential.cluster import (
+    AS,
+    NODE,
+    NORMAL,
+    Change,
+    Cluster,
+    Peer,
+    Withdrawal,
+    node_record,
+    node_says,
+    says,
+    workload,
+    workload_route,
+)
+from tests.differential.clusters.base import (
+    BLOCK,
+    MESH_HOSTS,
+    OWN,
+    POOL,
+    POOL6,
+    ROUTER2_AS,
+    ROUTER_AS,
+    V4,
+    cluster_records,
+    mesh_peers,
+)
+from tests.raw_peer import OPTIONAL, PARTIAL, TRANSITIVE, Attribute
+from tests.routed_process import configuration, peer, pool, record
+
+MESH = Cluster(
+    "mesh",
+    "Two mesh nodes; a pod in our block and one gone; a block that comes and goes",
+    cluster_records(mesh=True, hosts=MESH_HOSTS),
+    mesh_peers(),
+    workload("cali1", "10.244.1.5"),
+    (
+        Change(
+            "a peer has one block more and one less, a pod comes",
+            {"worker02": (node_says("10.244.2.64/26"), Withdrawal(("10.244.2.0/26",)))},
+            (workload_route("cali1", "10.244.1.6"),),
+        ),
+        Change("a peer goes", ends=("worker03",)),
+    ),
+)
+
+IPV6 = Cluster(
+    "ipv6",
+    "A dual-stack mesh: a session a family",
+    cluster_records(mesh=True, hosts=MESH_HOSTS, versions=(4, 6)),
+    (*mesh_peers(4), *mesh_peers(6)),
+    workload("cali1", "10.244.1.5", "fd00:10:244:1::5"),
+    (Change("one family of a peer withdraws", {"worker02-v6": (Withdrawal(("fd00:10:244:2::/122",)),)}),),
+)
+
+REFLECTORS = Cluster(
+    "reflectors",
+    "A client of two reflectors, which tell the same routes of other nodes",
+    cluster_records(
+        node_record("worker03", labels={"rr": "yes"}, routeReflectorClusterID="10.0.0.1"),
+        node_record("worker04", labels={"rr": "yes"}, routeReflectorClusterID="10.0.0.1"),
+        node_record("worker02"),
+        record("BGPPeer", "reflectors", nodeSelector="!has(rr)", peerSelector="has(rr)"),
+    ),
+    tuple(
+        Peer(
+            host,
+            says=(
+                node_says(
+                    "10.244.2.0/26",
+                    next_hop=V4["worker02"],
+                    originator_id=V4["worker02"],
+                    cluster_list=["10.0.0.1"],
+                ),
+                # Our own, come back; and one that passed our own cluster's other reflector twice.
+                node_says(BLOCK, next_hop=V4[NODE], originator_id=V4[NODE], cluster_list=["10.0.0.1"]),
+                node_says(
+                    "10.244.9.0/26",
+                    next_hop=V4["worker02"],
+                    originator_id=V4["worker02"],
+                    cluster_list=["10.0.0.1", "10.0.0.2"] if host == "worker03" else ["10.0.0.1"],
+                ),
+            ),
+        )
+        for host in ("worker03", "worker04")
+    ),
+    changes=(Change("one reflector goes", ends=("worker03",)),),
+)
+
+REFLECTOR = Cluster(
+    "reflector",
+    "The node is itself a reflector: two clients, another reflector of its cluster and one of another",
+    (
+        configuration(AS, serviceLoadBalancerIPs=[{"cidr": "198.18.0.0/24"}]),
+        node_record(NODE, labels={"rr": "yes"}, routeReflectorClusterID="10.0.0.1"),
+        node_record("worker02"),
+        node_record("worker03"),
+        node_record("worker04", labels={"rr": "yes"}, routeReflectorClusterID="10.0.0.1"),
+        node_record("router2", labels={"rr": "yes"}, routeReflectorClusterID="10.0.0.9"),
+        POOL,
+        POOL6,
+        *OWN,
+        record("BGPPeer", "clients", nodeSelector="has(rr)", peerSelector="!has(rr)"),
+        record("BGPPeer", "reflectors", nodeSelector="has(rr)", peerSelector="has(rr)"),
+    ),
+    (
+        Peer("worker02", says=(node_says("10.244.2.0/26"), node_says("198.18.0.7/32"))),
+        Peer("worker03", says=(node_says("10.244.3.0/26"), node_says("10.250.0.0/24"))),
+        Peer(
+            "worker04",
+            says=(
+                node_says("10.244.4.0/26"),
+                node_says("10.244.5.0/26", originator_id="10.9.9.9", cluster_list=["10.0.0.1"]),
+            ),
+        ),
+        Peer(
+            "router2",
+            says=(
+                node_says("10.244.6.0/26"),
+                node_says(
+                    "10.244.7.0/26",
+                    next_hop=V4["worker04"],
+                    originator_id="10.9.9.9",
+                    cluster_list=["10.0.0.9"],
+                ),
+                node_says("10.244.8.0/26", originator_id=V4[NODE], cluster_list=["10.0.0.9"]),
+            ),
+        ),
+    ),
+    changes=(
+        Change(
+            "a client goes and another takes its block",
+            {"worker03": (node_says("10.244.2.0/26"),)},
+            ends=("worker02",),
+        ),
+    ),
+)
+
+EBGP = Cluster(
+    "ebgp",
+    "Two routers outside: paths of all lengths, origins, MEDs and communities, passed on to a node",
+    cluster_records(
+        node_record("worker02"),
+        record("BGPPeer", "node", node=NODE, peerIP=V4["worker02"], asNumber=AS),
+        peer("router", V4["router"], ROUTER_AS),
+        peer("router2", V4["router2"], ROUTER2_AS),
+        pool("203.0.113.0/24"),
+        pool("198.18.0.0/15"),
+    ),
+    (
+        Peer("worker02", says=(node_says("10.244.2.0/26", communities=[(64512, 7)]),), dials=True),
+        Peer(
+            "router",
+            ROUTER_AS,
+            says=(
+                says("0.0.0.0/0", as_path=[ROUTER_AS]),
+                says("203.0.113.0/25", as_path=[ROUTER_AS, 65100], med=50, communities=[(65001, 1)]),
+                says(
+                    "203.0.113.128/25",
+                    as_path=[ROUTER_AS, 65100, 65101],
+                    origin=2,
+                    large_communities=[(65001, 1, 2)],
+                ),
+                says("198.18.1.0/24", as_path=[ROUTER_AS, 65100], communities=[(0xFFFF, 0xFF01)]),
+                says("198.18.2.0/24", as_path=[ROUTER_AS, 65100], communities=[(0xFFFF, 0xFF02)]),
+                says("198.18.3.0/24", as_path=[ROUTER_AS, frozenset({65100, 65101})], origin=1),
+                # Our own AS in the path.
+                says("198.18.4.0/24", as_path=[ROUTER_AS, AS, 65100]),
+                # An unknown attribute, transitive and not; LOCAL_PREF from outside means nothing.
+                says(
+                    "198.18.5.0/24",
+                    as_path=[ROUTER_AS],
+                    more=[Attribute(OPTIONAL | TRANSITIVE, 200, b"\x01\x02\x03")],
+                ),
+                says("198.18.6.0/24", as_path=[ROUTER_AS], more=[Attribute(OPTIONAL, 201, b"\x01")]),
+                says(
+                    "198.18.7.0/24",
+                    as_path=[ROUTER_AS],
+                    more=[Attribute(OPTIONAL | TRANSITIVE | PARTIAL, 202, b"\x01")],
+                ),
+                says("198.18.8.0/24", as_path=[ROUTER_AS], local_pref=NORMAL + 10),
+                says(
+                    "198.18.9.0/24",
+                    as_path=[ROUTER_AS],
+                    more=[
+                        Attribute(TRANSITIVE, 6, b""),
+                        Attribute(
+                            OPTIONAL | TRANSITIVE, 7, (65001).to_bytes(4, "big") + bytes((192, 0, 2, 99))
+                        ),
+                    ],
+                ),
+                # A next hop that is not the router itself.
+                says("198.18.10.0/24", as_path=[ROUTER_AS], next_hop=V4["router2"]),
+            ),
+        ),
+        Peer(
+            "router2",
+            ROUTER2_AS,
+            says=(
+                # As good but for the MED, which counts between routers of one AS only.
+                says("203.0.113.0/25", as_path=[ROUTER2_AS, 65100], med=10),
+                says("203.0.113.128/25", as_path=[ROUTER2_AS, 65100, 65101]),
+                says("198.18.3.0/24", as_path=[ROUTER2_AS, 65100, 65101, 65102]),
+                says("10.244.2.0/26", as_path=[ROUTER2_AS]),
+                # Our own block from outside.
+                says(BLOCK, as_path=[ROUTER2_AS]),
+            ),
+        ),
+    ),
+    changes=(Change("a router goes", ends=("router",)),),
+)
+
+LOCAL_AS = Cluster(
+    "local-as",
+    "Another local AS towards each of three routers, and our own AS allowed in the path",
+    cluster_records(
+        node_record("worker02"),
+        record("BGPPeer", "node", node=NODE, peerIP=V4["worker02"], asNumber=AS),
+        peer("router", V4["router"], ROUTER_AS, localASNumber=65010),
+        peer("router2", V4["router2"], ROUTER2_AS, numAllowedLocalASNumbers=2),
+        # Its AS is the local AS towards it: internal, but not our AS's.
+        peer("router4", V4["worker04"], 65020, localASNumber=65020),
+        pool("198.18.0.0/15"),
+    ),
+    (
+        Peer("worker02", dials=True, says=(node_says("10.244.2.0/26"),)),
+        Peer(
+            "router",
+            ROUTER_AS,
+            says=(
+                says("198.18.1.0/24", as_path=[ROUTER_AS, 65010]),
+                says("198.18.2.0/24", as_path=[ROUTER_AS, AS]),
+                says("198.18.3.0/24", as_path=[ROUTER_AS, 65011]),
+            ),
+        ),
+        Peer(
+            "router2",
+            ROUTER2_AS,
+            says=(
+                says("198.18.11.0/24", as_path=[ROUTER2_AS, AS]),
+                says("198.18.12.0/24", as_path=[ROUTER2_AS, AS, AS]),
+                says("198.18.13.0/24", as_path=[ROUTER2_AS, AS, AS, AS]),
+            ),
+        ),
+        Peer(
+            "worker04",
+            65020,
+            says=(
+                says("198.18.21.0/24", local_pref=NORMAL),
+                says("198.18.22.0/24", local_pref=NORMAL, as_path=[65030]),
+            ),
+        ),
+    ),
+)
+
+SESSIONS = Cluster(
+    "sessions",
+    "Ports, passwords, TTL security, timers and a peer behind a gateway; WireGuard on both ends",
+    (
+        configuration(
+            AS,
+            mesh=False,
+            listenPort=1790,
+            nodeMeshMaxRestartTime="90s",
+            bindMode="NodeIP",
+            nodeMeshPassword={"secretKeyRef": {"name": "bgp", "key": "mesh"}},
+        ),
+        node_record(NODE, wireguard="10.9.0.11"),
+        node_record("worker02", wireguard="10.9.0.2"),
+        POOL,
+        *OWN,
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "bgp", "namespace": "kube-system"},
+            "data": {"outside": "b3V0c2lkZSBzZWNyZXQ="},
+        },
+        record("BGPPeer", "node", node=NODE, peerIP=V4["worker02"], asNumber=AS),
+        peer(
+            "router",
+            f"{V4['router']}:1179",
+            ROUTER_AS,
+            password={"secretKeyRef": {"name": "bgp", "key": "outside"}},
+            maxRestartTime="30s",
+            keepaliveTime="20s",
+        ),
+        peer("router2", V4["router2"], ROUTER2_AS, ttlSecurity=1, sourceAddress="None"),
+        peer("far", V4["far"], AS, reachableBy=V4["router"]),
+    ),
+    (
+        Peer(
+            "worker02",
+            port=1790,
+            says=(node_says("10.244.2.0/26"), node_says("10.244.3.0/26", next_hop=V4["worker03"])),
+        ),
+        Peer(
+            "router",
+            ROUTER_AS,
+            port=1179,
+            password="outside secret",
+            says=(says("198.18.1.0/24", as_path=[ROUTER_AS]),),
+        ),
+        Peer("router2", ROUTER2_AS, ttl=255, says=(says("198.18.2.0/24", as_path=[ROUTER2_AS]),)),
+        Peer("far", says=(node_says("10.244.5.0/26"),)),
+    ),
+    ("route del 198.51.100.0/24 via 192.0.2.1",),
+)
+
+ADD_PATHS = Cluster(
+    "add-path",
+    "Peers that send and receive several paths to a prefix",
+    cluster_records(
+        node_record("worker02"),
+        node_record("worker03"),
+        peer("router", V4["router"], ROUTER_AS),
+        pool("198.18.0.0/15"),
+        mesh=True,
+    ),
+    (
+        Peer(
+            "worker02",
+            dials=True,
+            capabilities=((69, bytes((0, 1, 1, 3))),),
+            says=(
+                says("10.244.2.0/26", local_pref=NORMAL, path_id=1),
+                says("10.244.2.0/26", local_pref=NORMAL, path_id=2, next_hop=V4["worker04"]),
+                says("10.244.3.0/26", local_pref=NORMAL - 5, path_id=7, next_hop=V4["worker04"]),
+                says("10.244.3.0/26", local_pref=NORMAL, path_id=9),
+            ),
+        ),
+        Peer("worker03", says=(node_says("10.244.2.0/26"),)),
+        Peer(
+            "router",
+            ROUTER_AS,
+            capabilities=((69, bytes((0, 1, 1, 1))),),
+            says=(says("198.18.1.0/24", as_path=[ROUTER_AS]),),
+        ),
+    ),
+    changes=(
+        Change(
+            "one of the paths goes",
+            {"worker02": (Withdrawal(("10.244.2.0/26",), 1), Withdrawal(("10.244.3.0/26",), 9))},
+        ),
+    ),
+)
