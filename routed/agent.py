@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from routed import __version__, log
-from routed.bgp.config import ClientRange, SpeakerConfig
+from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
 from routed.bgp.nlri import Family, Network, from_network
 from routed.bgp.path import SourceKind
 from routed.bgp.speaker import Speaker
@@ -58,9 +58,15 @@ class AgentOptions:
     """A reflector's listening endpoints, in place of what records say."""
     identity: SpeakerConfig | None = None
     """A reflector's own router ID, AS and cluster ID."""
+    reflect: bool = False
+    """Be a reflector whose identity the records say."""
     client_ranges: tuple[ClientRange, ...] = ()
+    peers: tuple[PeerConfig, ...] = ()
+    """Peers beside those of the records: other reflectors."""
     both_families: bool = False
     graceful_stop: bool = True
+    drain_time: float = 0.0
+    """How long to be the last choice of all peers before the stop, seconds (RFC 8326)."""
     status_file: Path | None = None
     log_level: str | None = None
     """Wins over the records' logSeverityScreen."""
@@ -68,7 +74,7 @@ class AgentOptions:
     @property
     def reflector(self) -> bool:
         """True for a standalone route reflector: every route passes, none goes into the kernel."""
-        return self.identity is not None
+        return self.reflect or self.identity is not None
 
 
 @dataclass(slots=True)
@@ -117,10 +123,12 @@ class Agent:
             self._status = StatusFile(options.status_file, self.document)
         if options.identity is not None:
             self._speaker.set_client_ranges(options.client_ranges)
+            for peer in options.peers:
+                self._speaker.set_peer(peer)
             self._start_speaker()
         learner = KernelLearner(monitor, self._speaker, self._writer)
         learner.learn(snapshot)
-        jobs = [self._writer.run(), learner.run(), stop.wait()]
+        jobs = [self._writer.run(), learner.run(), self._until_stopped(stop)]
         if self._datastore is not None:
             jobs += [self._follow(self._datastore), self._follow_workloads()]
         tasks = [asyncio.ensure_future(job) for job in jobs]
@@ -135,6 +143,15 @@ class Agent:
         for task in done:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
+
+    async def _until_stopped(self, stop: asyncio.Event) -> None:
+        """Returns when it is time to close. While it drains all else goes on: peers get what changes."""
+        await stop.wait()
+        peers = sum(peer.established for peer in self._speaker.peers.values())
+        if self.options.drain_time and peers:
+            self._log.info("draining: last choice of all peers", seconds=self.options.drain_time, peers=peers)
+            self._speaker.drain()
+            await asyncio.sleep(self.options.drain_time)
 
     # Records
 
@@ -212,7 +229,9 @@ class Agent:
             self._speaker.set_filters(delta.filters_changed)
         for network, route in delta.originated_changed.items():
             self._originate(network, route)
-        config = self.options.identity or speaker_config(intent, port=self.options.port)
+        config = self.options.identity or speaker_config(
+            intent, port=self.options.port, listen=self.options.listen
+        )
         if config is None:
             if delta.node_changed or not self._started:
                 self._log.warning(

@@ -1,9 +1,11 @@
-"""Well-known communities that have a meaning here (RFC 1997, RFC 9494)."""
+"""Well-known communities that have a meaning here (RFC 1997, RFC 8326, RFC 9494)."""
 
 from __future__ import annotations
 
 from typing import Final
 
+#: Whoever sent the route is about to stop: use it only where there is no other (RFC 8326 section 5).
+GRACEFUL_SHUTDOWN: Final = 0xFFFF0000
 NO_EXPORT: Final = 0xFFFFFF01
 NO_ADVERTISE: Final = 0xFFFFFF02
 NO_EXPORT_SUBCONFED: Final = 0xFFFFFF03

@@ -199,6 +199,12 @@ class Speaker:
         """Rank the paths of these prefixes again: the way to a next hop of theirs has changed."""
         self.tables.rerank(family, nlri)
 
+    def drain(self) -> None:
+        """Get ready for `close`: peers are told to use our routes only where they have no other (RFC 8326),
+        and nobody new is taken. Sessions, and what changes, go on."""
+        self._listeners.close()
+        self.tables.drain()
+
     def close(self, *, graceful: bool, message: str = "") -> None:
         """End. `graceful`: peers that agreed to graceful restart keep our routes for the restart time; the
         others,

@@ -14,6 +14,7 @@ from routed.bgp.attributes import originate
 from routed.bgp.config import SpeakerConfig
 from routed.bgp.export import Exporter
 from routed.bgp.filters import FilterFunction, compile_filter_function
+from routed.bgp.graceful_shutdown import LastChoiceExporter
 from routed.bgp.groups import ExportGroups, GroupKey
 from routed.bgp.nlri import Family
 from routed.bgp.path import NextHopTracker, Router, Source, SourceKind
@@ -46,6 +47,7 @@ class Tables:
         self._policies: dict[Family, ExportPolicy | None] = dict.fromkeys(Family)
         self._normal_priority: dict[Family, int] = dict.fromkeys(Family, NORMAL_ROUTE_PRIORITY)
         self._local: dict[tuple[Family, SourceKind], Source] = {}
+        self._draining = False
         self.router = {family: self._make_router(family) for family in Family}
         """What of ourselves the paths of a family are checked against."""
 
@@ -86,6 +88,12 @@ class Tables:
         self.groups[family].refresh()
         self._changed()
 
+    def drain(self) -> None:
+        """Advertise everything as a last choice from now on (RFC 8326)."""
+        self._draining = True
+        for family in self.groups:
+            self.refresh(family)
+
     def refresh_filtered(self, names: Iterable[str]) -> None:
         """Judge again what groups export that use one of these filters."""
         used = frozenset(names)
@@ -110,7 +118,8 @@ class Tables:
         family, ibgp = key.target.family, not key.target.ebgp
         policy = self._policies[family]
         rule = None if policy is None else compile_export(policy, family, ibgp=ibgp)
-        return Exporter(key.target, rule, self.filter_functions(key.filters, family, Direction.EXPORT, ibgp))
+        filters = self.filter_functions(key.filters, family, Direction.EXPORT, ibgp)
+        return (LastChoiceExporter if self._draining else Exporter)(key.target, rule, filters)
 
     def _make_router(self, family: Family) -> Router:
         config = self.config
