@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
 from routed import __version__, log
+from routed.bgp import handover
 from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
 from routed.bgp.nlri import Family, Network, from_network
 from routed.bgp.path import SourceKind
@@ -247,16 +248,15 @@ class Agent:
             self._start_speaker()
 
     def _change_peers(self, changed: Mapping[str, SessionIntent | None]) -> None:
-        """Sessions came, changed or went. Where nodes move from the mesh to reflectors, or back, a session
-        that
-        is not wanted any more retires: it ends when others give its routes."""
+        """Sessions came, changed or went. Where nodes move from the mesh to reflectors, or back, what is not
+        wanted any more is kept until others give its routes, or have had the time to."""
         changes = self._peers.apply(changed)
         for old, config in changes.renamed:
-            self._speaker.rename_peer(old, config)
+            self._speaker.rename_peer(old, self._still_client(old, config))
         for config in changes.wanted:
-            self._speaker.set_peer(config)
+            self._speaker.set_peer(self._still_client(config.name, config))
         for session in changes.removed:
-            moves = session.kind is PeeringKind.MESH or changes.mesh_came
+            moves = session.kind is PeeringKind.MESH or changes.mesh_came or session.route_reflector_client
             if moves and session.peer_node is not None and self._compiler.has_node(session.peer_node):
                 self._speaker.retire_peer(session.name)
             else:
@@ -270,6 +270,21 @@ class Agent:
         self._speaker.start()
         config = self._speaker.config
         self._log.info(
+    def _still_client(self, name: str, config: PeerConfig) -> PeerConfig:
+        """For a while yet a client, where the running peer `name` is one and is to be none: it may have no
+        other
+        way to what we reflect to it."""
+        running = self._speaker.peers.get(name)
+        if running is None or not running.config.route_reflector_client or config.route_reflector_client:
+            return config
+        asyncio.get_running_loop().call_later(handover.MOST_TIME, self._end_reflection, config)
+        return replace(config, route_reflector_client=True)
+
+    def _end_reflection(self, config: PeerConfig) -> None:
+        """Put the configuration in force, unless another one is wanted by now."""
+        if self._peers.wants(config) and config.name in self._speaker.peers:
+            self._speaker.set_peer(config)
+
             "speaking BGP",
             router_id=str(IPv4Address(config.router_id)),
             local_as=config.local_as,

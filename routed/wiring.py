@@ -117,6 +117,11 @@ class PeerTable:
                 wanted[session.name] = config, session
         return self._difference(names, wanted)
 
+    def wants(self, config: PeerConfig) -> bool:
+        """Whether this configuration is the one that the records want now."""
+        found = self._running.get(config.name)
+        return found is not None and found[0] == config
+
     def _difference(
         self, names: Iterable[str], wanted: dict[str, tuple[PeerConfig, SessionIntent]]
     ) -> PeerChanges:

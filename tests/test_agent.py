@@ -17,6 +17,7 @@ import yaml
 
 from routed import log
 from routed.agent import Agent, AgentOptions
+from routed.bgp import handover
 from routed.bgp.config import SpeakerConfig
 from routed.bgp.nlri import Family, to_text
 from routed.bgp.transport import Endpoint
@@ -212,8 +213,12 @@ def test_a_node_without_a_record_waits_for_it(cluster: Cluster) -> None:
     asyncio.run(main())
 
 
-def test_a_reflector_takes_its_clients_from_the_records(cluster: Cluster) -> None:
+def test_a_reflector_takes_its_clients_from_the_records(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each node whose BGPPeer names the reflector's address, and no other."""
+    monkeypatch.setattr(handover, "LEAST_TIME", 0.1)
+    monkeypatch.setattr(handover, "MOST_TIME", 0.2)
     address = IPv4Address("127.0.7.254")
     without_mesh = {"asNumber": 64512, "listenPort": cluster.port, "nodeToNodeMeshEnabled": False}
     cluster.put("configuration", {**CONFIGURATION, "spec": {**without_mesh, "bindMode": "NodeIP"}}, *POOLS)

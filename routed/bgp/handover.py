@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: The other end learns of the same change a little sooner or later, and needs our routes until then, seconds.
 LEAST_TIME: Final = 5.0
 #: How long a peering is kept at most, seconds.
-MOST_TIME: Final = 30.0
+MOST_TIME: Final = 20.0
 #: How often it is looked whether all routes are known from others, seconds.
 CHECK_TIME: Final = 0.25
 
