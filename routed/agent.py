@@ -38,6 +38,7 @@ from routed.kernel.base import Snapshot as KernelSnapshot
 from routed.kernel.dryrun import NullFib, NullMonitor
 from routed.kernel_learner import KernelLearner
 from routed.kernel_writer import KernelWriter
+from routed.next_hops import NextHops
 from routed.resources import Problem
 from routed.status import Document, StatusFile, speaker_document
 from routed.wiring import PeerTable, speaker_config
@@ -105,6 +106,7 @@ class Agent:
         self._status: StatusFile | None = None
         self._speaker: Speaker
         self._writer: KernelWriter
+        self._learner: KernelLearner
 
     @property
     def intent(self) -> NodeIntent:
@@ -118,8 +120,12 @@ class Agent:
             "routed starts", version=__version__, node=options.compiler.node, kernel=options.use_kernel
         )
         fib, monitor, snapshot = await self._open_kernel()
-        self._speaker = Speaker(options.identity or _NOBODY, self)
-        self._writer = KernelWriter(fib, self._speaker.ribs, self.on_status)
+        # Without the kernel nobody knows the ways: every next hop is taken to be reachable.
+        next_hops = NextHops() if fib.port else None
+        self._speaker = Speaker(options.identity or _NOBODY, self, next_hops=next_hops)
+        self._writer = KernelWriter(
+            fib, self._speaker.ribs, self.on_status, next_hops=next_hops, rerank=self._speaker.rerank
+        )
         if options.status_file is not None:
             self._status = StatusFile(options.status_file, self.document)
         if options.identity is not None:
@@ -127,9 +133,9 @@ class Agent:
             for peer in options.peers:
                 self._speaker.set_peer(peer)
             self._start_speaker()
-        learner = KernelLearner(monitor, self._speaker, self._writer)
-        learner.learn(snapshot)
-        jobs = [self._writer.run(), learner.run(), self._until_stopped(stop)]
+        self._learner = KernelLearner(monitor, self._speaker, self._writer, next_hops)
+        self._learner.learn(snapshot)
+        jobs = [self._writer.run(), self._learner.run(), self._until_stopped(stop)]
         if self._datastore is not None:
             jobs += [self._follow(self._datastore), self._follow_workloads()]
         tasks = [asyncio.ensure_future(job) for job in jobs]
@@ -221,6 +227,8 @@ class Agent:
         intent = self.intent
         if delta.node_changed and self.options.log_level is None:
             log.set_level(intent.log_severity)
+        if delta.node_changed:
+            self._learner.ignore_interfaces(intent.ignored_interfaces)
         for family in delta.families_changed:
             policy = intent.families[family]
             self._writer.set_family(family, policy)
@@ -262,14 +270,6 @@ class Agent:
             else:
                 self._speaker.remove_peer(session.name)
 
-    def _start_speaker(self) -> None:
-        """Only after the first snapshot: a start that knows no peers would count as converged, and what an
-        earlier
-        run left in the kernel would go."""
-        self._started = True
-        self._speaker.start()
-        config = self._speaker.config
-        self._log.info(
     def _still_client(self, name: str, config: PeerConfig) -> PeerConfig:
         """For a while yet a client, where the running peer `name` is one and is to be none: it may have no
         other
@@ -285,6 +285,13 @@ class Agent:
         if self._peers.wants(config) and config.name in self._speaker.peers:
             self._speaker.set_peer(config)
 
+    def _start_speaker(self) -> None:
+        """Only after the first snapshot: a start that knows no peers would count as converged, and what an
+        earlier run left in the kernel would go."""
+        self._started = True
+        self._speaker.start()
+        config = self._speaker.config
+        self._log.info(
             "speaking BGP",
             router_id=str(IPv4Address(config.router_id)),
             local_as=config.local_as,
@@ -297,18 +304,13 @@ class Agent:
     def _originate(self, network: Network, route: OriginatedRoute | None) -> None:
         """One route of our own came, changed or went."""
         family, nlri = Family.of(network), from_network(network)
-        old = self._writer.originated.get((family, nlri))
+        old = self._writer.originate(family, nlri, route)
         kind = None if route is None else _source_kind(route)
         old_kind = None if old is None else _source_kind(old)
-        if route is None:
-            self._writer.originated.pop((family, nlri), None)
-        else:
-            self._writer.originated[family, nlri] = route
         if old_kind is not None and old_kind is not kind:
             self._speaker.withdraw(family, nlri, old_kind)
         if kind is not None and kind is not old_kind:
             self._speaker.originate(family, nlri, kind)
-        self._writer.update(family, (nlri,))
 
     # What the speaker finds out: SpeakerListener
 

@@ -1,19 +1,26 @@
-"""From Loc-RIB and intent to the kernel: what each prefix should be there, and the task that makes it so."""
+"""From Loc-RIB and intent to the kernel: what each prefix should be there, and the task that makes it so.
+
+Changes are only noted when they come (`update`); they are worked off in portions, with the event loop turning
+in between, so that keepalives are on time also while a full table goes into the kernel.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
+from typing import Final, cast
 
 from routed import log
-from routed.bgp.kernel_routes import KernelVerdict, learned_route
+from routed.bgp.kernel_routes import KernelVerdict, route_by
 from routed.bgp.nlri import Family, to_text
+from routed.bgp.path import Path
 from routed.bgp.policy import compile_kernel
-from routed.bgp.rib import LocRib
-from routed.bgp.route import FibRoute, NextHop
+from routed.bgp.rib import Entry, LocRib
+from routed.bgp.route import Address, FibRoute, NextHop
 from routed.intent.types import FamilyIntent, KernelAction, OriginatedRoute, OriginKind
-from routed.kernel.base import Event, FibError, FibProtocol, Prefix
+from routed.kernel.base import Event, FibError, FibProtocol, LinkDown, LinkUp, Prefix
+from routed.next_hops import Hop, NextHops
 
 #: The metric of a blackhole under a borrowed address: the worst but one, so that the pod's own route
 #: always wins.
@@ -22,52 +29,108 @@ FALLBACK_METRIC: Final = 0x7FFFFFFE
 RETRY_TIME: Final = 30.0
 #: How often all routes of ours are read back and repaired, though no event called for it, seconds.
 RESYNC_TIME: Final = 600.0
+#: Prefixes worked off before the event loop turns: some milliseconds.
+PORTION: Final = 1024
+
+Reranker = Callable[[Family, Collection[bytes]], None]
+"""Has the paths of prefixes ranked again."""
+
+
+class _FamilyState:
+    """One family of the writer."""
+
+    def __init__(self, rib: LocRib, wanted: Mapping[bytes, FibRoute]) -> None:
+        self.rib = rib
+        self.wanted = wanted
+        self.intent: FamilyIntent | None = None
+        self.verdict: KernelVerdict | None = None
+        self.originated: dict[bytes, OriginatedRoute] = {}
+        self.reasons: dict[bytes, str] = {}
+        self.dirty: dict[bytes, None] = {}  # a set in order
+        self.tunnelled: set[bytes] = set()
+        """Prefixes that the policy sends through the tunnel device."""
+        self.by_path: dict[tuple[int, KernelAction], FibRoute | str] = {}
+        """What was decided for the prefixes of one path, by its id; for one portion only."""
 
 
 class KernelWriter:
     """Decides the kernel route of each prefix and hands the wishes to the FIB, many in one go."""
 
     def __init__(
-        self, fib: FibProtocol, ribs: Mapping[Family, LocRib], on_change: Callable[[], None]
+        self,
+        fib: FibProtocol,
+        ribs: Mapping[Family, LocRib],
+        on_change: Callable[[], None],
+        *,
+        next_hops: NextHops | None = None,
+        rerank: Reranker | None = None,
     ) -> None:
+        """`next_hops` None: all next hops are taken to be reachable, each through itself. `rerank` is told of
+        the prefixes whose paths are to be ranked again; without it Loc-RIB is."""
         self.fib = fib
-        self.originated: dict[Prefix, OriginatedRoute] = {}
-        self.reasons: dict[Prefix, str] = {}
-        """Why a learned route is not in the kernel, by prefix."""
-        self._ribs = ribs
+        self._states = {family: _FamilyState(ribs[family], fib.wanted[family]) for family in Family}
         self._on_change = on_change
-        self._families: dict[Family, FamilyIntent] = {}
-        self._verdicts: dict[Family, KernelVerdict] = {}
+        self._next_hops = next_hops
+        self._rerank: Reranker = rerank or (lambda family, nlri: ribs[family].rerank(nlri))
         self._log = log.get("kernel")
         self._wake = asyncio.Event()
         self._sweep = False
         self._said: dict[Prefix, str] = {}
+        if next_hops is not None:
+            next_hops.bind(ribs, self._next_hop_changed)
+
+    @property
+    def reasons(self) -> Mapping[Family, Mapping[bytes, str]]:
+        """Why a learned route is not in the kernel, by family and prefix."""
+        return {family: state.reasons for family, state in self._states.items()}
 
     def set_family(self, family: Family, intent: FamilyIntent) -> None:
         """Put a kernel policy in force."""
-        old = self._families.get(family)
-        self._families[family] = intent
+        state = self._states[family]
+        old, state.intent = state.intent, intent
         if old is not None and (old.kernel_policy, old.node_address) == (
             intent.kernel_policy,
             intent.node_address,
         ):
             return
-        self._verdicts[family] = compile_kernel(intent.kernel_policy, family)
-        originated = {nlri for of, nlri in self.originated if of is family}
-        self.update(family, tuple(originated.union(self._ribs[family].routes)))
+        state.verdict = compile_kernel(intent.kernel_policy, family)
+        self.update(family, state.rib.routes)
+        self.update(family, state.originated)
 
-    def update(self, family: Family, nlri: Sequence[bytes]) -> None:
-        """Work these prefixes out again; Loc-RIB, or what is originated, has changed for them."""
-        for one in nlri:
-            wish = self._decide(family, one)
-            if isinstance(wish, str):
-                self.reasons[family, one] = wish
-                wish = None
-            elif self.reasons:
-                self.reasons.pop((family, one), None)
-            if wish != self.fib.wanted[family].get(one):
-                self.fib.replace(family, one, wish)
-                self._wake.set()
+    def originate(self, family: Family, nlri: bytes, route: OriginatedRoute | None) -> OriginatedRoute | None:
+        """A route of our own came, changed or (None) went. Returns what it was."""
+        originated = self._states[family].originated
+        old = originated.pop(nlri, None)
+        if route is not None:
+            originated[nlri] = route
+        if self._next_hops is not None:
+            self._next_hops.set_static(family, nlri, None if route is None else route.gateway)
+        self.update(family, (nlri,))
+        return old
+
+    def update(self, family: Family, nlri: Iterable[bytes]) -> None:
+        """Have these prefixes worked out again: Loc-RIB, what is originated, or the way to a next hop has
+        changed for them."""
+        self._states[family].dirty.update(dict.fromkeys(nlri))
+        self._wake.set()
+
+    def work(self, limit: int = PORTION) -> bool:
+        """Work out what `update` was told of, at most `limit` prefixes of each family. True where there is
+        more."""
+        for family, state in self._states.items():
+            if not state.dirty:
+                continue
+            if len(state.dirty) <= limit:
+                portion = list(state.dirty)
+                state.dirty.clear()
+            else:
+                portion = list(islice(state.dirty, limit))
+                for one in portion:
+                    del state.dirty[one]
+            if self._next_hops is not None:
+                self._next_hops.routes_changed(family, portion)
+            self._decide_all(family, state, portion)
+        return any(state.dirty for state in self._states.values())
 
     def sweep(self) -> None:
         """Remove what an earlier run installed and nothing wishes now."""
@@ -78,6 +141,14 @@ class KernelWriter:
         """Take in what the kernel's monitor saw."""
         if self.fib.note(event):
             self._wake.set()
+        if isinstance(event, LinkUp | LinkDown):
+            for family, state in self._states.items():
+                if (
+                    state.intent is not None
+                    and event.link.name == state.intent.kernel_policy.tunnel_device
+                    and state.tunnelled
+                ):
+                    self.update(family, state.tunnelled)
 
     async def run(self) -> None:
         """Carry wishes out as they come, until cancelled."""
@@ -96,9 +167,12 @@ class KernelWriter:
                 else:
                     errors += await self.fib.retry_failed()
             self._wake.clear()
+            while self.work():
+                errors += await self.fib.flush()
+                await asyncio.sleep(0)
             errors += await self.fib.flush()
             errors += await self.fib.reconcile()
-            if self._sweep:
+            if self._sweep and not any(state.dirty for state in self._states.values()):
                 self._sweep = False
                 stale = self.fib.stale()
                 errors += await self.fib.sweep()
@@ -106,33 +180,97 @@ class KernelWriter:
             self._report(errors)
             self._on_change()
 
-    def _decide(self, family: Family, nlri: bytes) -> FibRoute | str | None:
+    # Decisions
+
+    def _decide_all(self, family: Family, state: _FamilyState, portion: Sequence[bytes]) -> None:
+        wanted, reasons, replace = state.wanted, state.reasons, self.fib.replace
+        for one in portion:
+            wish = self._decide(family, state, one)
+            if isinstance(wish, str):
+                reasons[one] = wish
+                wish = None
+            elif reasons:
+                reasons.pop(one, None)
+            old = wanted.get(one)
+            if wish is not old and wish != old:
+                replace(family, one, wish)
+        state.by_path.clear()
+
+    def _decide(self, family: Family, state: _FamilyState, nlri: bytes) -> FibRoute | str | None:
         """The wanted kernel route; None for none; a text for why a learned route is kept out."""
-        rib = self._ribs[family]
-        best = rib.best(nlri)
-        origin = self.originated.get((family, nlri))
-        intent = self._families.get(family)
-        if intent is not None and best is not None and best.source.kind.bgp:
-            policy = intent.kernel_policy
-            wish = learned_route(
-                nlri, rib.multipath(nlri), policy, self._verdicts[family], intent.node_address
-            )
-            if isinstance(wish, FibRoute) or origin is None or not origin.blackhole:
+        origin = state.originated.get(nlri)
+        entry = state.rib.routes.get(nlri)
+        if self._next_hops is not None:
+            self._track(family, nlri, entry)
+        if state.tunnelled:
+            state.tunnelled.discard(nlri)
+        intent = state.intent
+        if intent is None:
+            return None
+        metric = intent.kernel_policy.normal_priority
+        if (
+            origin is not None and origin.gateway is not None
+        ):  # before what peers say, as BIRD's static routes
+            return self._by_gateway(family, nlri, origin.gateway, metric)
+        best = entry[0] if isinstance(entry, tuple) else entry
+        if best is not None and best.source.kind.bgp:
+            wish = self._learned(state, intent, nlri, best)
+            if origin is None or not origin.blackhole or isinstance(wish, FibRoute):
                 return wish
-        if origin is None or intent is None:
+        if origin is None or not origin.blackhole:
             return None
-        if origin.gateway is not None:
-            return FibRoute((NextHop(origin.gateway),), intent.kernel_policy.normal_priority)
-        if not origin.blackhole:
-            return None
+        assert state.verdict is not None
         # BIRD's kernel filter is for static routes too: in a pool that BGP does not program, the node agent
         # makes the blackholes, and ours would be in their place.
-        action, reason = self._verdicts[family](nlri)
+        action, reason = state.verdict(nlri)
         if action is KernelAction.REJECT:
             return reason
-        if origin.kind is OriginKind.BORROWED:
-            return FibRoute((), FALLBACK_METRIC)
-        return FibRoute((), intent.kernel_policy.normal_priority)
+        return FibRoute((), FALLBACK_METRIC if origin.kind is OriginKind.BORROWED else metric)
+
+    def _by_gateway(self, family: Family, nlri: bytes, gateway: Address, metric: int) -> FibRoute | str:
+        """The kernel route to a peer that is `reachableBy` a gateway."""
+        if self._next_hops is None:
+            return FibRoute((NextHop(gateway),), metric)
+        hop = self._next_hops.static(family, nlri)
+        assert hop is not None
+        return FibRoute(hop.ways, metric) if hop.ways else f"reachableBy: {hop.reason}"
+
+    def _learned(self, state: _FamilyState, intent: FamilyIntent, nlri: bytes, best: Path) -> FibRoute | str:
+        """The kernel route by the paths that peers gave."""
+        assert state.verdict is not None
+        action, reason = state.verdict(nlri)
+        if action is KernelAction.REJECT:
+            return reason
+        if action is not KernelAction.ACCEPT:
+            state.tunnelled.add(nlri)
+        paths = state.rib.multipath(nlri)
+        link_is_up = None if self._next_hops is None else self._next_hops.link_is_up
+        if len(paths) > 1:
+            return route_by(paths, action, intent.kernel_policy, intent.node_address, link_is_up)
+        # Ten thousand prefixes of one path have one route: it is worked out, hashed and encoded once.
+        key = (id(best), action)
+        found = state.by_path.get(key)
+        if found is None:
+            found = state.by_path[key] = route_by(
+                paths, action, intent.kernel_policy, intent.node_address, link_is_up
+            )
+        return found
+
+    def _track(self, family: Family, nlri: bytes, entry: Entry | None) -> None:
+        """Note which next hops the prefix depends on: those of all its paths."""
+        assert self._next_hops is not None
+        if isinstance(entry, tuple):
+            hops = tuple(path.hop for path in entry if path.hop is not None)
+        else:
+            hops = () if entry is None or entry.hop is None else (entry.hop,)
+        if self._next_hops.track(family, nlri, cast("tuple[Hop, ...]", hops)) and len(hops) > 1:
+            # A next hop may have changed between the path's arrival and now.
+            self._rerank(family, (nlri,))
+
+    def _next_hop_changed(self, family: Family, nlri: Collection[bytes], rank: bool) -> None:
+        if rank:
+            self._rerank(family, nlri)
+        self.update(family, nlri)
 
     def _report(self, errors: Sequence[FibError]) -> None:
         """Say each refusal once, not at each retry."""
@@ -146,5 +284,7 @@ class KernelWriter:
                     error=error.name,
                     why=error.text,
                 )
-        for prefix in [one for one in self._said if one not in self.fib.failed]:
-            del self._said[prefix]
+        if self._said:
+            failed = self.fib.failed
+            for prefix in [one for one in self._said if one not in failed]:
+                del self._said[prefix]

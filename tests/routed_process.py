@@ -171,12 +171,23 @@ class RoutedProcess:
         wait_for(established, f"{self.machine.name}: routed sessions established", timeout)
 
     def kernel_gateways(self, prefix: str) -> set[str] | None:
-        """Gateways of the kernel's route to a prefix: empty for a blackhole, None where there is no route."""
+        """Gateways of the kernel's route to a prefix: empty for a blackhole, None where there is no route. A
+        link-local one is told as the machine's own address that has it."""
         route = self.machine.routes(ipaddress.ip_network(prefix).version).get(prefix)
         if route is None:
             return None
         hops = route.get("nexthops", [route])
-        return {hop["gateway"] for hop in hops if "gateway" in hop}
+        return {self._global(hop["gateway"]) for hop in hops if "gateway" in hop}
+
+    def _global(self, gateway: str) -> str:
+        """A peer on the same link may give its link-local address as next hop too (RFC 2545 section 3), which
+        is then the gateway."""
+        if gateway.startswith("fe80:"):
+            for machine in self.machine.lab.machines.values():
+                links = machine.ip_json("-6", "address", "show", "scope", "link")
+                if any(one.get("local") == gateway for link in links for one in link["addr_info"]):
+                    return machine.address(6)
+        return gateway
 
     def wait_kernel(self, prefix: str, gateways: set[str] | None, timeout: float = 30.0) -> None:
         """Until the kernel's route to a prefix is as `kernel_gateways` would say it."""

@@ -44,6 +44,7 @@ class Node:
 
     def set_policy(self, policy: KernelPolicy) -> None:
         self.writer.set_family(V4, FamilyIntent(V4, ip_interface("10.0.0.1/24"), kernel_policy=policy))
+        self.writer.work()
 
     def learn(self, next_hop: str, *, local_pref: int | None = 2147483647 - NORMAL) -> Source:
         self.peers += 1
@@ -58,19 +59,24 @@ class Node:
         )
         attributes = originate(next_hop=ip_address(next_hop).packed, local_pref=local_pref)
         self.rib.insert(source.path(attributes), (NLRI,))
-        self.writer.update(V4, (NLRI,))
+        self.changed()
         return source
+
+    def changed(self) -> None:
+        self.writer.update(V4, (NLRI,))
+        assert not self.writer.work()
 
     def originate(
         self, kind: OriginKind, *, blackhole: bool = True, source: SourceKind | None = None
     ) -> None:
-        self.writer.originated[V4, NLRI] = OriginatedRoute(
+        route = OriginatedRoute(
             NET, kind, Key("BlockAffinity", "x"), "confirmed affinity", advertise=True, blackhole=blackhole
         )
+        self.writer.originate(V4, NLRI, route)
         if source is not None:
             local = Source(source.value, source, ROUTER)
             self.rib.insert(local.path(originate(next_hop=bytes(4))), (NLRI,))
-        self.writer.update(V4, (NLRI,))
+        self.changed()
 
     @property
     def wish(self) -> FibRoute | None:
@@ -106,7 +112,7 @@ def test_a_withdrawn_route_leaves_the_kernel() -> None:
     node = Node()
     source = node.learn("10.0.0.2")
     node.rib.drop(source)
-    node.writer.update(V4, (NLRI,))
+    node.changed()
     assert node.wish is None
 
 
@@ -135,7 +141,7 @@ def test_what_bgp_does_not_program_gets_no_blackhole_either() -> None:
         node = Node(vxlan)
         node.originate(kind)
         assert node.wish is None
-        assert node.writer.reasons[V4, NLRI] == "VXLAN"
+        assert node.writer.reasons[V4][NLRI] == "VXLAN"
         node.set_policy(KernelPolicy())  # the pool changes, what is originated does not
         assert node.wish is not None
         assert not node.wish.next_hops
@@ -156,10 +162,10 @@ def test_a_rejected_route_is_kept_out_with_its_reason_and_comes_in_when_the_poli
     node = Node(KernelPolicy(rules=(pool,)))
     node.learn("10.0.0.2")
     assert node.wish is None
-    assert node.writer.reasons[V4, NLRI] == "IPPool vxlan: the node agent routes it"
+    assert node.writer.reasons[V4][NLRI] == "IPPool vxlan: the node agent routes it"
     node.set_policy(KernelPolicy())
     assert node.wish == hops("10.0.0.2")
-    assert not node.writer.reasons
+    assert not node.writer.reasons[V4]
 
 
 def test_tunnels_and_cross_subnet() -> None:
@@ -180,7 +186,7 @@ def test_a_wireguard_next_hop_is_left_to_the_agent() -> None:
     node = Node(KernelPolicy(rejected_next_hops=frozenset({ip_address("10.0.0.2")})))
     node.learn("10.0.0.2")
     assert node.wish is None
-    assert "WireGuard" in node.writer.reasons[V4, NLRI]
+    assert "WireGuard" in node.writer.reasons[V4][NLRI]
 
 
 class RefusingFib(NullFib):

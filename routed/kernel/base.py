@@ -77,33 +77,52 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceAddress:
-    """An address of one of this host's interfaces, with the length of its prefix in bits."""
+    """An address of one of this host's interfaces, with the length of its prefix in bits. `peer` is the
+    address of the other end, where the link is point-to-point and has one."""
 
     interface: str
     address: Address
     prefix_length: int
+    peer: Address | None = None
 
     @property
     def network(self) -> Network:
-        """The connected network."""
-        return ip_network((self.address.packed, self.prefix_length), strict=False)
+        """The connected network: that of the other end where there is one."""
+        return ip_network(((self.peer or self.address).packed, self.prefix_length), strict=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AlienHop:
+    """One way that a route of somebody else has. Without a gateway the destination itself is on the link."""
+
+    interface: str | None
+    gateway: Address | None = None
+    onlink: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AlienRoute:
     """A unicast route of the main table that we did not install.
 
-    `interface` and `gateway` are those of its only next hop; both None where it has several. `metric` is None
-    where the kernel has none (IPv4 only). `protocol` 2 is the kernel's own (connected) routes. `scope` as in
-    rtnetlink(7): 0 universe, 253 link."""
+    `hops` are ordered by interface and gateway. `metric` is None where the kernel has none (IPv4 only).
+    `protocol` 2 is the kernel's own (connected) routes. `scope` as in rtnetlink(7): 0 universe, 253 link."""
 
     family: Family
     nlri: bytes
-    interface: str | None
-    gateway: Address | None
+    hops: tuple[AlienHop, ...]
     metric: int | None
     protocol: int
     scope: int = 0
+
+    @property
+    def interface(self) -> str | None:
+        """The interface of its only next hop; None where it has several."""
+        return self.hops[0].interface if len(self.hops) == 1 else None
+
+    @property
+    def gateway(self) -> Address | None:
+        """The gateway of its only next hop; None where it has none, or several."""
+        return self.hops[0].gateway if len(self.hops) == 1 else None
 
 
 @dataclass(frozen=True, slots=True)

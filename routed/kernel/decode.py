@@ -95,12 +95,14 @@ class KernelLink(NamedTuple):
 
 
 class KernelAddress(NamedTuple):
-    """An interface's own address. `tentative`: IPv6 duplicate address detection has not passed it (yet)."""
+    """An interface's own address. `tentative`: IPv6 duplicate address detection has not passed it (yet).
+    `peer`: the other end's, on a point-to-point link."""
 
     ifindex: int
     address: Address
     prefix_length: int
     tentative: bool
+    peer: Address | None = None
 
 
 def decode_route(body: bytes) -> KernelRoute | None:
@@ -164,12 +166,19 @@ def decode_address(body: bytes) -> KernelAddress | None:
         return None
     number, length, flags, _, index = _IFADDRMSG.unpack_from(body)
     found = attributes(body, _IFADDRMSG.size)
-    address = _address(found.get(IFA_LOCAL) or found.get(IFA_ADDRESS) or b"")
+    other = _address(found.get(IFA_ADDRESS) or b"")
+    address = _address(found.get(IFA_LOCAL) or b"") or other
     family = FAMILIES.get(number)
     if address is None or family is None or length > family.max_prefix_length:
         return None
     flags = _u32(found, IFA_FLAGS) or flags
-    return KernelAddress(index, address, length, bool(flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)))
+    return KernelAddress(
+        index,
+        address,
+        length,
+        bool(flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)),
+        None if other == address else other,
+    )
 
 
 def _paths(multipath: bytes) -> Iterator[Path]:

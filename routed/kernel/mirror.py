@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from routed.bgp.nlri import Family
@@ -18,6 +19,7 @@ from routed.kernel.base import (
     MAIN_TABLE,
     AddressAdded,
     AddressRemoved,
+    AlienHop,
     AlienRoute,
     Event,
     InterfaceAddress,
@@ -59,7 +61,7 @@ RTPROT_KERNEL = 2
 #: added with NLM_F_APPEND share a place, and so do IPv6 connected routes of one prefix on several links
 #: (fe80::/64).
 _Place = tuple[Family, bytes, int]
-_AddressKey = tuple[int, bytes, int]
+_AddressKey = tuple[int, bytes, int, bytes]
 
 
 class _Entry(NamedTuple):
@@ -160,7 +162,7 @@ class Mirror:
         """A link's new name: for those who know links by name, one is gone and another is there."""
         for key, (address, tentative) in list(self._addresses.items()):
             if key[0] == new.index:
-                renamed = InterfaceAddress(new.name, address.address, address.prefix_length)
+                renamed = replace(address, interface=new.name)
                 self._addresses[key] = (renamed, tentative)
                 yield AddressRemoved(address)
                 yield AddressAdded(renamed)
@@ -214,12 +216,13 @@ class Mirror:
         if self._sources[found.address.packed]:
             self.doubtful = True  # routes from that source are gone, unless another link has the address too
         link = self._links.get(found.ifindex)
-        left = any(index == found.ifindex and len(packed) == 4 for index, packed, _ in self._addresses)
+        left = any(key[0] == found.ifindex and len(key[1]) == 4 for key in self._addresses)
         if link is not None and link.up and not left:
             yield from self._lose_routes(link, Family.IPV4)
 
     def _interface_address(self, found: KernelAddress) -> InterfaceAddress:
-        return InterfaceAddress(self._name(found.ifindex) or "", found.address, found.prefix_length)
+        name = self._name(found.ifindex) or ""
+        return InterfaceAddress(name, found.address, found.prefix_length, found.peer)
 
     # Routes
 
@@ -334,10 +337,12 @@ class Mirror:
 
     def _describe(self, place: _Place, protocol: int, scope: int, paths: tuple[Path, ...]) -> AlienRoute:
         family, nlri, metric = place
-        interface, gateway = (
-            (self._name(paths[0].ifindex), paths[0].gateway) if len(paths) == 1 else (None, None)
-        )
-        return AlienRoute(family, nlri, interface, gateway, metric or None, protocol, scope)
+        hops = [AlienHop(self._name(path.ifindex), path.gateway, path.onlink) for path in paths]
+        if len(hops) > 1:  # the kernel tells of them in one order, and dumps them in another
+            hops.sort(
+                key=lambda hop: (hop.interface or "", b"" if hop.gateway is None else hop.gateway.packed)
+            )
+        return AlienRoute(family, nlri, tuple(hops), metric or None, protocol, scope)
 
     def _name(self, ifindex: int) -> str | None:
         link = self._links.get(ifindex)
@@ -371,7 +376,8 @@ def _place(route: KernelRoute) -> _Place:
 
 
 def _address_key(address: KernelAddress) -> _AddressKey:
-    return address.ifindex, address.address.packed, address.prefix_length
+    peer = b"" if address.peer is None else address.peer.packed
+    return address.ifindex, address.address.packed, address.prefix_length, peer
 
 
 def _has_gateway(paths: tuple[Path, ...]) -> bool:

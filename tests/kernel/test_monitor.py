@@ -14,6 +14,7 @@ from routed.bgp.nlri import Family
 from routed.kernel.base import (
     AddressAdded,
     AddressRemoved,
+    AlienHop,
     AlienRoute,
     InterfaceAddress,
     Link,
@@ -29,7 +30,7 @@ from routed.kernel.base import (
 )
 from routed.kernel.fib import Fib
 from routed.kernel.netlink import Message, messages
-from tests.kernel.kernel import Namespace, Watch, opened_fib, opened_monitor, prefix, route, run
+from tests.kernel.kernel import Namespace, Watch, hop, opened_fib, opened_monitor, prefix, route, run
 
 pytestmark = pytest.mark.netns
 
@@ -44,9 +45,14 @@ def alien(
     protocol: int = STATIC,
     scope: int = 0,
 ) -> AlienRoute:
-    return AlienRoute(
-        *prefix(text), interface, None if gateway is None else ip_address(gateway), metric, protocol, scope
-    )
+    hops = (AlienHop(interface, None if gateway is None else ip_address(gateway)),)
+    return AlienRoute(*prefix(text), hops, metric, protocol, scope)
+
+
+def ecmp(text: str, *ways: str, protocol: int = STATIC) -> AlienRoute:
+    """Several next hops, `10.9.0.2%v0`, in order of interfaces."""
+    hops = tuple(AlienHop(hop(way).interface, hop(way).gateway) for way in ways)
+    return AlienRoute(*prefix(text), hops, None, protocol)
 
 
 def address(interface: str, text: str) -> InterfaceAddress:
@@ -124,7 +130,7 @@ def test_snapshot(ns: Namespace) -> None:
                 alien("10.9.0.0/24", "v0", protocol=KERNEL, scope=253),
                 alien("10.8.0.0/24", "w0", protocol=KERNEL, scope=253),
                 alien("10.1.0.0/26", "v0", "10.9.0.2", 50),
-                alien("10.2.0.0/26", None, protocol=BIRD),
+                ecmp("10.2.0.0/26", "10.9.0.2%v0", "10.8.0.2%w0", protocol=BIRD),
             }
             assert alien("fd09::/64", "v0", metric=256, protocol=KERNEL) in routes
 
@@ -187,7 +193,7 @@ def test_link_down_and_up(ns: Namespace) -> None:
             # The other way of the ECMP route: only a dump tells that it is gone with its last link.
             watch.forget()
             ns.batch("link set v0 down\nlink set w0 down\n")
-            await watch.see(RouteDown(alien("10.2.0.0/26", None)))
+            await watch.see(RouteDown(ecmp("10.2.0.0/26", "10.9.0.2%v0", "10.8.0.2%w0")))
             await follows(watch, ns)
 
     run(scenario())

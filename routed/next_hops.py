@@ -1,0 +1,360 @@
+"""Next hops: where each leads now, and which prefixes are behind it.
+
+A BGP next hop is resolved as BIRD's `gateway recursive` does it: by the longest match in Loc-RIB, which
+holds the networks of our interfaces (DIRECT), what others put into the kernel (KERNEL), and our own static
+routes. So a default route counts, as long as it was not learned by BGP: a route that BGP learned, or a
+blackhole, leads nowhere, and hides what is less specific. The kernel judges gateways in the same way.
+
+When a route changes, just the next hops that it covers are looked up again; where one now leads elsewhere,
+just the prefixes behind it are worked out again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Final
+from weakref import WeakSet, WeakValueDictionary
+
+from routed.bgp.nlri import Family, to_text
+from routed.bgp.path import Path, SourceKind
+from routed.bgp.rib import LocRib
+from routed.bgp.route import Address, NextHop
+from routed.kernel.base import AlienHop, Prefix
+
+#: The cost of a next hop on a network of ours, and of one behind a gateway (BIRD's IGP_METRIC_UNKNOWN).
+ON_LINK: Final = 0
+BEHIND_GATEWAY: Final = 0x80000000
+
+OnChange = Callable[[Family, Collection[bytes], bool], None]
+"""Gets prefixes behind a next hop that now leads elsewhere; True where also its cost is another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Where a next hop leads: the ways to it, each by its interface, and the cost; or, without any, why it
+    cannot be reached."""
+
+    ways: tuple[NextHop, ...]
+    cost: int | None
+    reason: str = ""
+
+
+def _unreachable(reason: str) -> Resolution:
+    return Resolution((), None, reason)
+
+
+class Hop:
+    """One next hop in use. Lives as long as a path or a prefix refers to it."""
+
+    __slots__ = ("__weakref__", "address", "behind", "link_local", "paths", "resolution", "static")
+
+    def __init__(self, address: Address, link_local: Address | None, *, static: bool) -> None:
+        """`link_local` is the second address of an IPv6 next hop (RFC 2545 section 3). `static`: it is the
+        gateway of a static route, and not resolved through another such."""
+        self.address = address
+        self.link_local = link_local
+        self.static = static
+        self.resolution = _unreachable(f"next hop {address} was not looked up")
+        self.paths: WeakSet[Path] = WeakSet()
+        self.behind: dict[Family, set[bytes]] = {family: set() for family in Family}
+        """The prefixes that depend on it."""
+
+    @property
+    def cost(self) -> int | None:
+        """What it costs to get there; None: it cannot be reached."""
+        return self.resolution.cost
+
+    @property
+    def ways(self) -> tuple[NextHop, ...]:
+        """Gateways and their interfaces."""
+        return self.resolution.ways
+
+    @property
+    def reason(self) -> str:
+        """Why it cannot be reached."""
+        return self.resolution.reason
+
+
+class _Locals:
+    """One family of what next hops are looked up in, beside Loc-RIB."""
+
+    def __init__(self, family: Family) -> None:
+        self.family = family
+        self.bits = family.max_prefix_length
+        self.lengths: list[int] = []
+        """Prefix lengths that were ever in Loc-RIB, longest first."""
+        self.known_lengths: set[int] = set()
+        self.ways: dict[SourceKind, dict[bytes, tuple[AlienHop, ...]]] = {
+            SourceKind.DIRECT: {},
+            SourceKind.KERNEL: {},
+        }
+        self.statics: dict[bytes, Hop] = {}
+        """Static routes by way of a gateway."""
+        self.addresses: list[bytes] = []
+        """Those of all next hops, packed, in order; some may be of next hops that are no more."""
+        self.hops: dict[bytes, WeakSet[Hop]] = {}
+
+    def add_lengths(self, lengths: set[int]) -> None:
+        if not lengths <= self.known_lengths:
+            self.known_lengths |= lengths
+            self.lengths = sorted(self.known_lengths, reverse=True)
+
+    def interfaces_of(self, nlri: bytes) -> set[str]:
+        """Those that the local routes to a prefix go through."""
+        routes = (routes.get(nlri, ()) for routes in self.ways.values())
+        return {way.interface for ways in routes for way in ways if way.interface is not None}
+
+    def prefixes_of(self, packed: bytes) -> Iterator[bytes]:
+        """The NLRI that hold an address, of lengths in use, longest first."""
+        number, bits = int.from_bytes(packed), self.bits
+        for length in self.lengths:
+            network = (number >> (bits - length) << (bits - length)).to_bytes(bits >> 3)
+            yield bytes((length,)) + network[: (length + 7) >> 3]
+
+    def within(self, nlri: bytes) -> list[Hop]:
+        """The next hops inside a prefix."""
+        # Addresses with one prefix are neighbours, and the first of them is where the prefix itself would be.
+        addresses = self.addresses
+        place = bisect_left(addresses, nlri[1:])
+        whole = nlri[1 : 1 + (nlri[0] >> 3)]
+        if place == len(addresses) or not addresses[place].startswith(whole):
+            return []  # as for nearly all
+        shift = self.bits - nlri[0]
+        wanted = int.from_bytes(nlri[1:].ljust(self.bits >> 3, b"\0")) >> shift
+        found: list[Hop] = []
+        while place < len(addresses) and int.from_bytes(addresses[place]) >> shift == wanted:
+            found += self.hops.get(addresses[place], ())
+            place += 1
+        return found
+
+    def add_hop(self, hop: Hop) -> None:
+        packed = hop.address.packed
+        there = self.hops.get(packed)
+        if there is None:
+            there = self.hops[packed] = WeakSet()
+            place = bisect_left(self.addresses, packed)
+            if place == len(self.addresses) or self.addresses[place] != packed:
+                self.addresses.insert(place, packed)
+        there.add(hop)
+
+    def forget_unused(self) -> None:
+        """Let go of the addresses of next hops that are no more."""
+        for packed in [packed for packed, hops in self.hops.items() if not hops]:
+            del self.hops[packed]
+        self.addresses = sorted(self.hops)
+
+
+class NextHops:
+    """All next hops of both families. It is told of local routes as they change (`set_ways`, `set_static`,
+    `own_address`, `link_changed`), of Loc-RIB (`routes_changed`), and by each path of a peer of its next hop
+    (`follow`)."""
+
+    def __init__(self) -> None:
+        self._ribs: Mapping[Family, LocRib] = {}
+        self._on_change: OnChange = lambda family, nlri, rank: None
+        self._hops: WeakValueDictionary[tuple[bytes, bool], Hop] = WeakValueDictionary()
+        self._locals = {family: _Locals(family) for family in Family}
+        self._own: Counter[Address] = Counter()
+        self._links_up: set[str] = set()
+        self._through: dict[str, set[Prefix]] = {}
+        """Local routes by the interfaces of their ways."""
+        self._behind: dict[Family, dict[bytes, tuple[Hop, ...]]] = {family: {} for family in Family}
+        self._made = 0
+
+    def bind(self, ribs: Mapping[Family, LocRib], on_change: OnChange) -> None:
+        """Say what to look up in, and who is to hear of changes."""
+        self._ribs, self._on_change = ribs, on_change
+
+    # Asked by paths: NextHopTracker
+
+    def follow(self, path: Path) -> Hop:
+        """The path's next hop. When it changes, the path's key is made anew."""
+        hop = self.hop(path.attributes.next_hop)
+        hop.paths.add(path)
+        return hop
+
+    def hop(self, octets: bytes, *, static: bool = False) -> Hop:
+        """A next hop as in NEXT_HOP or MP_REACH_NLRI: 4, 16 or 32 octets."""
+        found = self._hops.get((octets, static))
+        if found is None:
+            second = ip_address(octets[16:]) if len(octets) == 32 else None
+            link_local = second if second is not None and second.is_link_local else None
+            found = Hop(ip_address(octets[:16]), link_local, static=static)
+            self._hops[octets, static] = found
+            table = self._table(found)
+            self._made += 1
+            if self._made > 2 * len(self._hops) + 1000:
+                self._made = len(self._hops)
+                for one in self._locals.values():
+                    one.forget_unused()
+            table.add_hop(found)
+            found.resolution = self.resolve(found)
+        return found
+
+    # Which prefixes are behind which next hops
+
+    def track(self, family: Family, nlri: bytes, hops: tuple[Hop, ...]) -> bool:
+        """From now on the prefix depends on these next hops, and on no other. True where that is new."""
+        tracked = self._behind[family]
+        old = tracked.get(nlri, ())
+        if old == hops:
+            return False
+        for hop in old:
+            hop.behind[family].discard(nlri)
+        for hop in hops:
+            hop.behind[family].add(nlri)
+        if hops:
+            tracked[nlri] = hops
+        else:
+            del tracked[nlri]
+        return True
+
+    # What next hops are looked up in
+
+    def set_ways(self, family: Family, nlri: bytes, kind: SourceKind, ways: tuple[AlienHop, ...]) -> None:
+        """A DIRECT or KERNEL route has these ways now; none: it is gone. `routes_changed` is to be called
+        when Loc-RIB has it too."""
+        table = self._locals[family]
+        table.add_lengths({nlri[0]})
+        old = table.interfaces_of(nlri)
+        if ways:
+            table.ways[kind][nlri] = ways
+        else:
+            table.ways[kind].pop(nlri, None)
+        new = table.interfaces_of(nlri)
+        for name in old - new:
+            self._through[name].discard((family, nlri))
+            if not self._through[name]:
+                del self._through[name]
+        for name in new - old:
+            self._through.setdefault(name, set()).add((family, nlri))
+
+    def set_static(self, family: Family, nlri: bytes, gateway: Address | None) -> None:
+        """A static route goes by way of a gateway (`reachableBy`); None: it is gone."""
+        statics = self._locals[family].statics
+        new = None if gateway is None else self.hop(gateway.packed, static=True)
+        if statics.get(nlri) is new:
+            return
+        if new is None:
+            del statics[nlri]
+        else:
+            statics[nlri] = new
+        self.routes_changed(family, (nlri,))
+
+    def static(self, family: Family, nlri: bytes) -> Hop | None:
+        """The gateway of a static route."""
+        return self._locals[family].statics.get(nlri)
+
+    def own_address(self, address: Address, *, there: bool) -> None:
+        """An address of this host came or went."""
+        self._own[address] += 1 if there else -1
+        if self._own[address] <= 0:
+            del self._own[address]
+        family = Family.IPV4 if address.version == 4 else Family.IPV6
+        self._look_again(self._locals[family].hops.get(address.packed, ()))
+
+    def link_changed(self, interface: str, *, up: bool) -> None:
+        """An interface went up or down."""
+        if up:
+            self._links_up.add(interface)
+        else:
+            self._links_up.discard(interface)
+        for family, nlri in tuple(self._through.get(interface, ())):
+            self._look_again(self._locals[family].within(nlri))
+
+    def link_is_up(self, interface: str) -> bool:
+        """Whether there is such an interface, and up."""
+        return interface in self._links_up
+
+    def routes_changed(self, family: Family, nlri: Sequence[bytes]) -> None:
+        """Loc-RIB, or a local route, changed at these prefixes: look up again what they cover."""
+        table = self._locals[family]
+        table.add_lengths({one[0] for one in nlri})
+        if not table.addresses:
+            return
+        if len(nlri) > 16 * len(table.addresses):  # fewer next hops than prefixes: look each up, once
+            self._look_again([hop for hops in table.hops.values() for hop in hops])
+            return
+        for one in nlri:
+            if covered := table.within(one):
+                self._look_again(covered)
+
+    # Looking up
+
+    def resolve(self, hop: Hop) -> Resolution:
+        """Where a next hop leads now."""
+        address = hop.address
+        if address.is_link_local:
+            return _unreachable(f"next hop {address} is link-local, and names no interface")
+        if address in self._own:
+            return _unreachable(f"next hop {address} is an address of this node")
+        table = self._table(hop)
+        routes = self._ribs[table.family].routes
+        for nlri in table.prefixes_of(address.packed):
+            entry = routes.get(nlri)
+            best = entry[0] if isinstance(entry, tuple) else entry
+            kind = None if best is None else best.source.kind
+            if (
+                kind is not SourceKind.DIRECT
+                and not hop.static
+                and (via := table.statics.get(nlri)) is not None
+            ):
+                return self._by_static(hop, via.resolution, nlri)
+            if kind is not None:
+                return self._by(hop, table, nlri, kind)
+        return _unreachable(f"next hop {address}: there is no route to it")
+
+    def _by(self, hop: Hop, table: _Locals, nlri: bytes, kind: SourceKind) -> Resolution:
+        """By the route of a kind that is the best match."""
+        text = f"next hop {hop.address}: the route to it, {to_text(nlri, table.family)}, "
+        if kind.bgp:
+            return _unreachable(text + "was itself learned by BGP")
+        ways = table.ways.get(kind, {}).get(nlri)
+        if ways is None:
+            return _unreachable(text + "is a blackhole of this node")
+        usable = [way for way in ways if way.interface is not None and way.interface in self._links_up]
+        if not usable:
+            return _unreachable(text + "is through no interface that is up")
+        found = tuple(
+            NextHop(way.gateway or hop.link_local or hop.address, way.interface, way.onlink) for way in usable
+        )
+        on_link = any(way.gateway is None for way in usable)
+        return Resolution(found, ON_LINK if on_link else BEHIND_GATEWAY)
+
+    def _by_static(self, hop: Hop, gateway: Resolution, nlri: bytes) -> Resolution:
+        """By a static route."""
+        if gateway.cost is None:
+            return _unreachable(f"next hop {hop.address}: reachableBy: {gateway.reason}")
+        return Resolution(gateway.ways, BEHIND_GATEWAY)
+
+    def _table(self, hop: Hop) -> _Locals:
+        return self._locals[Family.IPV4 if hop.address.version == 4 else Family.IPV6]
+
+    def _look_again(self, hops: Iterable[Hop]) -> None:
+        """Resolve again; tell of the prefixes behind those that changed."""
+        for hop in list(hops):
+            old, new = hop.resolution, self.resolve(hop)
+            if old == new:
+                continue
+            hop.resolution = new
+            rank = old.cost != new.cost
+            if rank:
+                for path in hop.paths:
+                    path.renew_key()
+            for family, nlri in hop.behind.items():
+                if nlri:
+                    self._on_change(family, tuple(nlri), rank)
+            if hop.static:
+                self._gateway_changed(hop)
+
+    def _gateway_changed(self, gateway: Hop) -> None:
+        """Static routes by way of it lead elsewhere now."""
+        table = self._table(gateway)
+        for nlri, via in tuple(table.statics.items()):
+            if via is gateway:
+                self._on_change(table.family, (nlri,), False)
+                self._look_again(table.within(nlri))
