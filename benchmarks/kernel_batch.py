@@ -18,9 +18,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import IPv4Address
 
-import structlog
 from pyroute2 import AsyncIPRoute
 
+from routed import log
 from routed.bgp.nlri import Family, to_text
 from routed.bgp.route import FibRoute, NextHop
 from routed.kernel.fib import Fib
@@ -83,7 +83,7 @@ async def iproute2(netns: str, count: int) -> dict[str, float]:
 
 async def batched(netns: str, count: int) -> dict[str, float]:
     """The FIB: install, adopt, change the next hop in place, change the metric, remove."""
-    fib = await Fib.open(log=structlog.get_logger(), netns=netns)
+    fib = await Fib.open(log=log.get("kernel"), netns=netns)
     nlri = prefixes(count)
     first = FibRoute((NextHop(GATEWAYS[0]),), 1024)
     second = FibRoute((NextHop(GATEWAYS[1]),), 1024)
@@ -106,7 +106,7 @@ async def batched(netns: str, count: int) -> dict[str, float]:
         if installed(netns) != (0 if wish is None else count):
             raise RuntimeError(f"{name}: {installed(netns)} routes in the kernel, not {count}")
         if wish is first:
-            again = await Fib.open(log=structlog.get_logger(), netns=netns)
+            again = await Fib.open(log=log.get("kernel"), netns=netns)
             start = time.perf_counter()
             await again.adopt()
             times["routed: adopt"] = time.perf_counter() - start
@@ -137,7 +137,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--routes", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args(arguments)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(30))
+    log.configure("warning")
     if os.geteuid() != 0:
         print("kernel_batch: needs root for a network namespace of its own", file=sys.stderr)
         return 1

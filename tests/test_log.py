@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 
 import pytest
 
@@ -38,6 +40,44 @@ def test_hostile_text_stays_one_line_without_escapes(
     output: log.Format, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log.configure("info", output)
-    log.get("bgp").info("session down", reason="bye\n\x1b[31mred\r\u202e", peer="\x9b2J")
+    error = ValueError("bad\nvalue")
+    log.get("bgp").info("session down\n", reason="bye\n\x1b[31mred\r\u202e", peer="\x9b2J", error=error)
     (line,) = lines(capsys)
     assert line.isprintable()
+    assert "red" in line
+    assert "bad" in line
+
+
+def test_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "console")
+    logger = log.get("bgp").bind(peer="a", count=1)
+    logger.error("told", reason="two words", missing=None, count=2, empty="")
+    logger.bind(room="kernel").warning("other")
+    first, second = lines(capsys)
+    time, level, rest = first.partition("[error   ]")
+    assert level
+    assert len(time.split(":")) == 3
+    assert " ".join(rest.split()) == "told count=2 empty='' missing=None peer=a reason='two words' room=bgp"
+    assert second.endswith("count=1 peer=a room=kernel")
+
+
+def test_an_event_without_its_own_fields_has_those_that_are_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    logger = log.get("bgp").bind(peer="a")
+    logger.info("first", families=("ipv4",), error=OSError(1, "no"))
+    logger.info("second")
+    first, second = map(json.loads, lines(capsys))
+    assert (first["families"], first["error"], first["peer"]) == (["ipv4"], "[Errno 1] no", "a")
+    assert set(second) == {"event", "level", "peer", "room", "timestamp"}
+    assert second["timestamp"].endswith("Z")
+
+
+def test_a_reader_that_has_gone_away_costs_only_the_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    log.configure("info", "json")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", buffering=1) as gone:
+        monkeypatch.setattr("sys.stdout", gone)
+        log.get("bgp").info("nobody hears")
+        with contextlib.suppress(OSError):
+            gone.close()

@@ -12,8 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 from ipaddress import ip_address, ip_network
 from typing import Any, TypeVar
 
-import structlog
-
+from routed import log
 from routed.bgp.nlri import Family, from_network
 from routed.bgp.route import FibRoute, NextHop
 from routed.kernel.base import Event, Prefix
@@ -22,7 +21,7 @@ from routed.kernel.monitor import Monitor
 
 T = TypeVar("T")
 
-LOG = structlog.get_logger()
+LOG = log.get("kernel")
 _counter = itertools.count(1)
 
 #: The networks on v0 of every namespace here: gateways in them are reachable.

@@ -14,20 +14,19 @@ from tests.kernel.kernel import Namespace
 
 PROGRAM = """
 import asyncio, ctypes, sys
-import structlog
+from routed import log
 from routed.kernel.base import KernelUnavailable
 from routed.kernel.fib import Fib
 from routed.kernel.monitor import Monitor
 
 async def main():
-    log = structlog.get_logger()
     try:
-        await Fib.open(log=log)
+        await Fib.open(log=log.get("kernel"))
     except KernelUnavailable as error:
         print(error)
     else:
         print("opened")
-    monitor = await Monitor.open(log=log)  # to watch needs no privilege
+    monitor = await Monitor.open(log=log.get("kernel"))  # to watch needs no privilege
     print(len((await monitor.snapshot()).links) > 0)
     monitor.close()
 
