@@ -54,6 +54,8 @@ class AgentOptions:
 
     compiler: Options
     use_kernel: bool = True
+    takeover: frozenset[int] = frozenset()
+    """Protocols of kernel routes that a program left behind which we stand in for."""
     port: int | None = None
     """Listen here instead of at the records' listenPort."""
     listen: tuple[Endpoint, ...] | None = None
@@ -341,7 +343,7 @@ class Agent:
 
             async with contextlib.AsyncExitStack() as opened:
                 try:
-                    fib = await Fib.open(log=log.get("kernel"))
+                    fib = await Fib.open(log=log.get("kernel"), takeover=self.options.takeover)
                     opened.callback(fib.close)
                     monitor = await Monitor.open(log=log.get("kernel"), fib_port=fib.port)
                     opened.callback(monitor.close)

@@ -27,6 +27,15 @@ def run(
         bool,
         typer.Option("--kernel/--no-kernel", envvar="ROUTED_KERNEL", help="Program and learn kernel routes."),
     ] = True,
+    takeover: Annotated[
+        str,
+        typer.Option(
+            "--takeover",
+            envvar="ROUTED_TAKEOVER",
+            help="bird: replace, without a gap, the kernel routes (proto bird) that a BIRD has left on this "
+            "node, and remove the stale ones after convergence. For a node whose BIRD is stopped.",
+        ),
+    ] = "none",
     port: Annotated[
         int | None,
         typer.Option(
@@ -77,6 +86,7 @@ def run(
     for name, value, choices in (
         ("--families-per-session", families_per_session, ("one", "both")),
         ("--on-stop", on_stop, ("graceful-restart", "shutdown")),
+        ("--takeover", takeover, ("none", "bird")),
     ):
         if value not in choices:
             common.fail(f"{name} {value!r}: use {' or '.join(choices)}")
@@ -91,6 +101,7 @@ def run(
     options = AgentOptions(
         compiler=compiler,
         use_kernel=kernel,
+        takeover=frozenset({12}) if takeover == "bird" else frozenset(),
         port=port,
         both_families=families_per_session == "both",
         graceful_stop=on_stop == "graceful-restart",

@@ -100,11 +100,9 @@ class BatchSender:
         return BatchResult(refused, result.unknown)
 
     def remove(self, removals: Sequence[Removal]) -> BatchResult:
-        """Remove routes of our protocol by prefix and metric. What is not there counts as removed."""
-        tails = {metric: self.encoder.delete_tail(metric) for _, metric in removals}
-        result = self._send_all(
-            [(n, DELETE, nlri, tails[metric]) for n, (nlri, metric) in enumerate(removals)]
-        )
+        """Remove routes by prefix, metric and protocol. What is not there counts as removed."""
+        tails = {one[1:]: self.encoder.delete_tail(*one[1:]) for one in removals}
+        result = self._send_all([(n, DELETE, one.nlri, tails[one[1:]]) for n, one in enumerate(removals)])
         return BatchResult(
             {
                 position: Refusal(number, error_text(number, words, None))

@@ -120,13 +120,14 @@ class RouteEncoder:
             ) from None
         return self._tail(RTN_UNICAST, RT_SCOPE_UNIVERSE, 0, attributes + multipath)
 
-    def delete_tail(self, metric: int) -> Tail:
-        """The shared part of deleting our route of a metric, whatever its next hops and type. The protocol in
-        it is what keeps the kernel from deleting a route of somebody else."""
+    def delete_tail(self, metric: int, protocol: int = 0) -> Tail:
+        """The shared part of deleting a route of a metric, whatever its next hops and type. The protocol in
+        it, ours or the given one, is what keeps the kernel from deleting a route of somebody else."""
         attributes = self._table_attribute
         if metric:
             attributes += attribute(RTA_PRIORITY, _U32.pack(metric))
-        return self._tail(RTN_UNSPEC, RT_SCOPE_NOWHERE if self._family is Family.IPV4 else 0, 0, attributes)
+        scope = RT_SCOPE_NOWHERE if self._family is Family.IPV4 else 0
+        return self._tail(RTN_UNSPEC, scope, 0, attributes, protocol)
 
     def request(self, flags: bytes, sequence: int, nlri: bytes, tail: Tail) -> bytes:
         """One request: `flags` is CREATE, REPLACE or DELETE. `nlri` must be valid for the family."""
@@ -138,9 +139,10 @@ class RouteEncoder:
             + tail.attributes
         )
 
-    def _tail(self, kind: int, scope: int, flags: int, attributes: bytes) -> Tail:
+    def _tail(self, kind: int, scope: int, flags: int, attributes: bytes, protocol: int = 0) -> Tail:
         table = self._table if self._table <= 255 else RT_TABLE_COMPAT
-        fixed = struct.pack("=BBBBBBI", 0, 0, table, self._protocol, scope, kind, flags) + self._dst_header
+        protocol = protocol or self._protocol
+        fixed = struct.pack("=BBBBBBI", 0, 0, table, protocol, scope, kind, flags) + self._dst_header
         return Tail(self._struct.size + len(attributes), fixed, attributes)
 
     def _hop(self, hop: NextHop, interface_index: Callable[[str], int | None]) -> tuple[int, int, bytes]:

@@ -53,6 +53,9 @@ RESYNC_ATTEMPTS = 10
 #: How often between two retries (or resyncs) a route is put back that somebody else took away or changed.
 MOST_REPAIRS = 10
 
+#: RTPROT_BIRD, linux/rtnetlink.h.
+RTPROT_BIRD = 12
+
 _NOT_THERE = frozenset((errno.ESRCH, errno.ENOENT))
 _Item = TypeVar("_Item")
 
@@ -60,9 +63,18 @@ _Item = TypeVar("_Item")
 class Fib:
     """The routes of our protocol in one table of the kernel, both families. Make it with `open`."""
 
-    def __init__(self, sock: RouteSocket, *, protocol: int, table: int, log: Any) -> None:
+    def __init__(
+        self,
+        sock: RouteSocket,
+        *,
+        protocol: int,
+        table: int,
+        log: Any,
+        takeover: frozenset[int] = frozenset(),
+    ) -> None:
         self.counters = FibCounters()
         self.protocol = protocol
+        self.takeover = takeover
         self.table = table
         self._socket = sock
         self._reader = KernelReader(sock, table)
@@ -88,11 +100,15 @@ class Fib:
         log: Any,
         protocol: int = PROTOCOL,
         table: int = MAIN_TABLE,
+        takeover: frozenset[int] = frozenset(),
         netns: str | None = None,
         receive_buffer: int = 4 << 20,
     ) -> Fib:
         """Open the kernel's routing table, in the network namespace `netns` (a name as of `ip netns`) or this
         one.
+
+        `takeover` are the protocols of a program that we stand in for, and that is not running any more: its
+        routes of our wishes are replaced in place, the others removed by `sweep`. Until that they stay.
 
         Raises KernelUnavailable where routes cannot be programmed: no netlink, no CAP_NET_ADMIN."""
         sock = RouteSocket.open(netns=netns, receive_buffer=receive_buffer)
@@ -101,7 +117,7 @@ class Fib:
         except BaseException:
             sock.close()
             raise
-        return cls(sock, protocol=protocol, table=table, log=log)
+        return cls(sock, protocol=protocol, table=table, log=log, takeover=takeover)
 
     @property
     def port(self) -> int:
@@ -134,6 +150,7 @@ class Fib:
         Raises OSError where the kernel's table cannot be read."""
         async with self._lock:
             await self._learn()
+            await self._tell_of_bird()
         adopted = {
             (f, nlri): route for f, state in self._states.items() for nlri, route in state.installed.items()
         }
@@ -178,6 +195,8 @@ class Fib:
 
         To be called after convergence: when all that peers had to say was heard."""
         self._swept = True
+        for state in self._states.values():
+            state.keep_inherited = False
         stale = self.stale()
         for family, nlri in stale:
             self._states[family].pending[nlri] = None
@@ -372,8 +391,8 @@ class Fib:
                         state.suspect.add(install.nlri)
             elif position not in unknown:
                 state.note_installed(install.nlri, install.route)
-                if state.surplus:
-                    removals += state.surplus_removals(install.nlri)
+                if state.surplus or state.inherited:
+                    removals += state.leftovers(install.nlri)
         return removals
 
     def _remove(self, state: FibState, removals: Sequence[Removal], errors: list[FibError]) -> None:
@@ -416,8 +435,10 @@ class Fib:
         for state, install in unknown:
             there = found[state.family, install.nlri]
             state.learn(install.nlri, [r for r in there if r.protocol == self.protocol], names)
+            taken = frozenset() if self._swept and install.nlri not in state.inherited else self.takeover
+            state.learn_inherited(install.nlri, [r for r in there if r.protocol in taken])
             metric = state.metric_of(install.route)
-            foreign = [r for r in there if r.protocol != self.protocol and r.metric == metric]
+            foreign = [r for r in there if r.protocol not in (self.protocol, *taken) and r.metric == metric]
             if foreign or final:
                 text = (
                     _conflict_text(foreign, metric) if foreign else "another route took its place meanwhile"
@@ -465,6 +486,36 @@ class Fib:
             state.take_beliefs(fresh)
             # What came under suspicion meanwhile may have been read before it changed.
             state.suspect -= suspect
+            await self._learn_inherited(state)
+
+    async def _learn_inherited(self, state: FibState) -> None:
+        """Read what is to be taken over. After the sweep that is only what could not be replaced before."""
+        if self._swept and not state.inherited:
+            return
+        found: dict[bytes, list[KernelRoute]] = {}
+        for protocol in self.takeover:
+            async for part in self._reader.routes(state.family, protocol):
+                for route in part:
+                    if not self._swept or route.nlri in state.inherited:
+                        found.setdefault(route.nlri, []).append(route)
+        state.inherited.clear()
+        for nlri, routes in found.items():
+            state.learn_inherited(nlri, routes)
+
+    async def _tell_of_bird(self) -> None:
+        """Say what becomes of routes that a BIRD has left, or has."""
+        count = 0
+        for family in Family:
+            async for part in self._reader.routes(family, RTPROT_BIRD):
+                count += len(part)
+        if count and RTPROT_BIRD in self.takeover:
+            self._log.info("kernel routes of BIRD are taken over", routes=count)
+        elif count:
+            self._log.warning(
+                "kernel routes of BIRD are there, and left alone",
+                routes=count,
+                hint="where that BIRD is stopped for good, --takeover bird replaces them in place",
+            )
 
     async def _look_up(self, wishes: Iterable[tuple[FibState, Install]]) -> dict[Prefix, list[KernelRoute]]:
         """All routes, of whatever protocol, at these prefixes."""
@@ -495,8 +546,10 @@ def _parts(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
 
 
 def _conflict_text(foreign: Sequence[KernelRoute], metric: int) -> str:
-    names = ", ".join(sorted({protocol_name(route.protocol) for route in foreign}))
+    protocols = {route.protocol for route in foreign}
+    names = ", ".join(sorted(map(protocol_name, protocols)))
     return (
         f"a route of protocol {names} with the same metric {metric} is there and is left alone; "
         "remove it, or give one of the two another metric"
+        + ("; --takeover bird replaces what a stopped BIRD has left" if RTPROT_BIRD in protocols else "")
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import NamedTuple
 
 from routed.bgp.nlri import Family, Network, to_network
@@ -28,10 +29,11 @@ class Install(NamedTuple):
 
 
 class Removal(NamedTuple):
-    """Our route of one metric to take out; the metric is as the kernel shows it."""
+    """A route of one metric to take out; the metric is as the kernel shows it. `protocol` 0 is ours."""
 
     nlri: bytes
     metric: int
+    protocol: int = 0
 
 
 def same_route(family: Family, wish: FibRoute, found: FibRoute) -> bool:
@@ -62,6 +64,10 @@ class FibState:
         self.wanted: dict[bytes, FibRoute] = {}
         self.installed: dict[bytes, FibRoute] = {}
         self.surplus: dict[bytes, set[int]] = {}
+        self.inherited: dict[bytes, dict[int, int]] = {}
+        """Routes of protocols that we take over: protocol by metric. They stay until ours is in, or until
+        `keep_inherited` is false."""
+        self.keep_inherited = True
         self.as_found: set[bytes] = set()
         """Of `installed`: as read from the kernel and never installed by this process."""
         self.suspect: set[bytes] = set()
@@ -83,20 +89,31 @@ class FibState:
                 if nlri in installed:
                     removals.append(Removal(nlri, self.metric_of(installed[nlri])))
                 removals.extend(self.surplus_removals(nlri))
-            elif nlri not in installed and not self.surplus and not self.suspect:
+                if not self.keep_inherited:
+                    removals.extend(self.inherited_removals(nlri))
+            elif nlri not in installed and not self.surplus and not self.suspect and not self.inherited:
                 installs.append(Install(nlri, wish, CREATE))  # the common case, first
             elif self._is_installed(nlri, wish):
                 installed[nlri] = wish
                 self.as_found.discard(nlri)
                 self.failed.pop(nlri, None)
-                removals.extend(self.surplus_removals(nlri))
+                removals.extend(self.leftovers(nlri))
             else:
-                installs.append(Install(nlri, wish, REPLACE if self._is_ours(nlri, wish) else CREATE))
+                installs.append(Install(nlri, wish, REPLACE if self._may_replace(nlri, wish) else CREATE))
         return installs, removals
 
     def surplus_removals(self, nlri: bytes) -> list[Removal]:
         """Removals of what else of ours is at a prefix."""
         return [Removal(nlri, metric) for metric in self.surplus.get(nlri, ())]
+
+    def inherited_removals(self, nlri: bytes) -> list[Removal]:
+        """Removals of what we take over at a prefix."""
+        inherited = self.inherited.get(nlri, {})
+        return [Removal(nlri, metric, protocol) for metric, protocol in inherited.items()]
+
+    def leftovers(self, nlri: bytes) -> list[Removal]:
+        """Removals of all that is at a prefix beside the wish, once that is installed."""
+        return self.surplus_removals(nlri) + self.inherited_removals(nlri)
 
     def note_installed(self, nlri: bytes, route: FibRoute) -> None:
         """The kernel took `route`. What was there with another metric is still there: surplus from now on."""
@@ -108,14 +125,19 @@ class FibState:
                 self._add_surplus(nlri, self.metric_of(old))
         if self.surplus:
             self._drop_surplus(nlri, self.metric_of(route))
+        if self.inherited:
+            self._drop_inherited(nlri, self.metric_of(route))  # ours is in its place
         if self.suspect:
             self.suspect.discard(nlri)
         if self.failed:
             self.failed.pop(nlri, None)
 
     def note_removed(self, removal: Removal) -> None:
-        """The kernel has no route of ours with that metric any more."""
-        nlri, metric = removal
+        """The kernel has no such route any more."""
+        nlri, metric, protocol = removal
+        if protocol:
+            self._drop_inherited(nlri, metric)
+            return
         self._drop_surplus(nlri, metric)
         held = self.installed.get(nlri)
         if held is not None and self.metric_of(held) == metric:
@@ -153,6 +175,14 @@ class FibState:
         else:
             self._add_surplus(nlri, found.metric)
 
+    def learn_inherited(self, nlri: bytes, routes: Iterable[KernelRoute]) -> None:
+        """Believe just this of a prefix: these routes are there to be taken over."""
+        found = {route.metric: route.protocol for route in routes if not route.tos}
+        if found:
+            self.inherited[nlri] = found
+        else:
+            self.inherited.pop(nlri, None)
+
     def take_beliefs(self, fresh: FibState) -> None:
         """Believe what `fresh` found in the kernel, and nothing else."""
         self.installed, self.as_found, self.surplus = fresh.installed, fresh.as_found, fresh.surplus
@@ -160,17 +190,16 @@ class FibState:
     def differs(self, nlri: bytes) -> bool:
         """True where what is wished at a prefix is not what is installed there."""
         wish = self.wanted.get(nlri)
-        return wish is not None and (nlri in self.surplus or not self._is_installed(nlri, wish))
+        return wish is not None and (
+            nlri in self.surplus or nlri in self.inherited or not self._is_installed(nlri, wish)
+        )
 
     def stale(self) -> list[bytes]:
-        """Prefixes with a route of ours that nobody wishes, and whose removal was not asked for either."""
+        """Prefixes with a route of ours, or one to take over, that nobody wishes, and whose removal was not
+        asked for either."""
         wanted, pending = self.wanted, self.pending
-        found = [nlri for nlri in self.installed if nlri not in wanted and nlri not in pending]
-        return found + [
-            nlri
-            for nlri in self.surplus
-            if nlri not in wanted and nlri not in pending and nlri not in self.installed
-        ]
+        there = dict.fromkeys(chain(self.installed, self.surplus, self.inherited))
+        return [nlri for nlri in there if nlri not in wanted and nlri not in pending]
 
     def metric_of(self, route: FibRoute) -> int:
         """The metric the kernel shows for a wish."""
@@ -184,14 +213,18 @@ class FibState:
             return same_route(self.family, wish, held)
         return held is wish or held == wish
 
-    def _is_ours(self, nlri: bytes, wish: FibRoute) -> bool:
-        """True where a route of ours is known to be at the wish's prefix and metric, so that replacing it
-        hits no other."""
+    def _may_replace(self, nlri: bytes, wish: FibRoute) -> bool:
+        """True where a route of ours, or one to take over, is known to be at the wish's prefix and metric, so
+        that replacing it hits no other."""
         if nlri in self.suspect:
             return False
         metric = self.metric_of(wish)
         held = self.installed.get(nlri)
-        return (held is not None and self.metric_of(held) == metric) or metric in self.surplus.get(nlri, ())
+        return (
+            (held is not None and self.metric_of(held) == metric)
+            or metric in self.surplus.get(nlri, ())
+            or metric in self.inherited.get(nlri, ())
+        )
 
     def _rank(self, nlri: bytes, metric: int) -> tuple[bool, int]:
         wish = self.wanted.get(nlri)
@@ -199,6 +232,13 @@ class FibState:
 
     def _add_surplus(self, nlri: bytes, metric: int) -> None:
         self.surplus.setdefault(nlri, set()).add(metric)
+
+    def _drop_inherited(self, nlri: bytes, metric: int) -> None:
+        others = self.inherited.get(nlri)
+        if others is not None:
+            others.pop(metric, None)
+            if not others:
+                del self.inherited[nlri]
 
     def _drop_surplus(self, nlri: bytes, metric: int) -> None:
         others = self.surplus.get(nlri)
