@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from routed.bgp.as_path import prepend
 from routed.bgp.attributes import AttributeSet
@@ -159,6 +160,7 @@ class Exporter:
         self.target = target
         self.policy = policy
         self.filters = tuple(filters)
+        self._exported: WeakKeyDictionary[Path, AttributeSet] = WeakKeyDictionary()
 
     def decide(self, nlri: bytes, path: Path) -> Decision:
         """What becomes of one route."""
@@ -166,6 +168,16 @@ class Exporter:
         if reason is not None:
             return Decision(None, reason)
         return self._judge(nlri, path, exported(path, self.target))
+
+    def attributes_of(self, nlri: bytes, path: Path) -> AttributeSet | None:
+        """`decide`, for many routes that come again and again: those with many paths, of which one has
+        changed."""
+        if why_not_exported(path, self.target) is not None:
+            return None
+        attributes = self._exported.get(path)
+        if attributes is None:
+            attributes = self._exported[path] = exported(path, self.target)
+        return self._judge(nlri, path, attributes).attributes
 
     def _judge(self, nlri: bytes, path: Path, attributes: AttributeSet) -> Decision:
         for one in self.filters:

@@ -12,7 +12,7 @@ from routed.bgp.log import Buffer, Segment
 from routed.bgp.path import Source
 
 if TYPE_CHECKING:
-    from routed.bgp.groups import Group
+    from routed.bgp.group import Group
 
 #: Buffers in one `collect`: half of what Linux takes in one sendmsg.
 MAX_BUFFERS: Final = 512

@@ -63,12 +63,17 @@ class Receiver:
 
     heard    (NLRI, attributes or None for a withdrawal), in order
     table    NLRI to attributes: the far end's Adj-RIB-In
+
+    With `add_path` it has route keys, identifier and NLRI, where else is NLRI.
     """
 
-    def __init__(self, family: Family, *, ibgp: bool = True, four_octet_as: bool = True) -> None:
+    def __init__(
+        self, family: Family, *, ibgp: bool = True, four_octet_as: bool = True, add_path: bool = False
+    ) -> None:
         self.family = family
         self.ibgp = ibgp
         self.four_octet_as = four_octet_as
+        self.add_path = frozenset({family}) if add_path else frozenset[Family]()
         self.heard: list[tuple[bytes, AttributeSet | None]] = []
         self.table: dict[bytes, AttributeSet] = {}
         self.messages = 0
@@ -116,7 +121,11 @@ class Receiver:
             return
         self.messages += 1
         update = parse_update(
-            body, four_octet_as=self.four_octet_as, families=frozenset(Family), ibgp=self.ibgp
+            body,
+            four_octet_as=self.four_octet_as,
+            families=frozenset(Family),
+            ibgp=self.ibgp,
+            add_path=self.add_path,
         )
         assert not update.errors
         if update.end_of_rib is not None:

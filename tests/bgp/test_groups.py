@@ -1,7 +1,8 @@
 """Export groups against a plain model: one Adj-RIB-Out a peer as a dict, nothing shared.
 
 The state machine lets routes come and go, peers join, leave, lag, move and ask again, in any order and with
-octets sent in any pieces, and looks at the octets that each peer really got.
+octets sent in any pieces, and looks at the octets that each peer really got. Some peers send path
+identifiers, some get them (RFC 7911).
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from benchmarks import groups as benchmark
+from routed.bgp.adj_out import Advert
 from routed.bgp.attributes import AttributeSet, originate
 from routed.bgp.export import Exporter, ExportTarget
 from routed.bgp.groups import ExportGroups, Group, GroupKey, Limits, Member
 from routed.bgp.log import Segment
 from routed.bgp.nlri import Family
-from routed.bgp.path import Router, SourceKind
+from routed.bgp.path import Router, Source, SourceKind
 from routed.bgp.policy import compile_export
 from routed.bgp.rib import LocRib
 from routed.bgp.update import encode_announcements
@@ -40,9 +42,10 @@ def key(
     client: bool = False,
     router: Router = ROUTER,
     max_message: int = 4096,
+    add_path: int = 0,
 ) -> GroupKey:
     target = ExportTarget(Family.IPV4, kind, LOCAL_AS, OUR_ADDRESS, router, client=client)
-    return GroupKey(target, max_message_octets=max_message)
+    return GroupKey(target, max_message_octets=max_message, add_path=add_path)
 
 
 def accept_all(group_key: GroupKey) -> Exporter:
@@ -78,36 +81,50 @@ Announcement = tuple[int, int]
 for an external peer can be the same from two sources."""
 
 
-def model_best(paths: dict[int, Announcement]) -> int | None:
-    """The peer with the best path: internal LOCAL_PREF, an external path has 100; AS_PATH; lowest ID."""
-    if not paths:
-        return None
-
-    def rank(number: int) -> tuple[int, bool, int]:
-        external = number in EXTERNAL
-        return (-(100 if external else paths[number][0]), external, number)
-
-    return min(paths, key=rank)
+PathName = tuple[int, int]
+"""The peer, and its path identifier; 0 where it sends none."""
+Paths = dict[PathName, Announcement]
+View = tuple[object, ...]
+"""The values of the attributes that a reader gets."""
 
 
-def model_view(paths: dict[int, Announcement], reader: int, cluster_id: bytes) -> tuple[object, ...] | None:
-    """What the reader is told of a prefix: the values of the attributes, or None."""
-    best = model_best(paths)
-    if best is None or best == reader:
-        return None
-    local_pref, version = paths[best]
+def model_ranked(paths: Paths) -> list[PathName]:
+    """Best first: internal LOCAL_PREF, an external path has 100; AS_PATH; lowest ID; lowest identifier."""
+
+    def rank(name: PathName) -> tuple[int, bool, PathName]:
+        external = name[0] in EXTERNAL
+        return (-(100 if external else paths[name][0]), external, name)
+
+    return sorted(paths, key=rank)
+
+
+def model_of_path(number: int, announcement: Announcement, reader: int, cluster_id: bytes) -> View | None:
+    """What becomes of a path of another peer on its way to the reader: None where it does not go there."""
+    local_pref, version = announcement
     if reader in EXTERNAL:
-        as_path = (LOCAL_AS, EXTERNAL_AS) if best in EXTERNAL else (LOCAL_AS,)
+        as_path = (LOCAL_AS, EXTERNAL_AS) if number in EXTERNAL else (LOCAL_AS,)
         return (OUR_ADDRESS, as_path, None, version, None, ())
-    if best in EXTERNAL:
-        return (address(best), (EXTERNAL_AS,), 100, version, None, ())
-    if best in NON_CLIENTS and reader in NON_CLIENTS:
+    if number in EXTERNAL:
+        return (address(number), (EXTERNAL_AS,), 100, version, None, ())
+    if number in NON_CLIENTS and reader in NON_CLIENTS:
         return None
-    return (address(best), (), local_pref, version, address(best), (cluster_id,))
+    return (address(number), (), local_pref, version, address(number), (cluster_id,))
 
 
-def seen(attributes: AttributeSet) -> tuple[object, ...]:
-    """Received attributes as `model_view` has them."""
+def model_views(paths: Paths, reader: int, cluster_id: bytes, add_path: int) -> list[View]:
+    """What the reader is told of a prefix: the best path only, or with ADD-PATH at most so many."""
+    views: dict[tuple[int, View], None] = {}
+    for name in model_ranked(paths):
+        view = model_of_path(name[0], paths[name], reader, cluster_id)
+        if view is not None:
+            views[name[0], view] = None
+        if not add_path or len(views) == add_path:
+            break
+    return [view for number, view in views if number != reader]
+
+
+def seen(attributes: AttributeSet) -> View:
+    """Received attributes as `model_views` has them."""
     return (
         attributes.next_hop,
         tuple(asn for segment in attributes.as_path for asn in segment.asns),
@@ -130,21 +147,15 @@ class Groups(RuleBasedStateMachine):
         super().__init__()
         self.rib = LocRib(Family.IPV4)
         self.version = 0
-        self.sources = {
-            number: peer(
-                number,
-                SourceKind.EBGP if number in EXTERNAL else SourceKind.IBGP,
-                client=number in CLIENTS,
-            )
-            for number in PEERS
-        }
-        self.adj_in: dict[int, dict[bytes, Announcement]] = {number: {} for number in PEERS}
+        self.sources: dict[int, Source] = {}
+        self.adj_in: dict[int, dict[tuple[int, bytes], Announcement]] = {number: {} for number in PEERS}
         self.members: dict[int, Member] = {}
         self.receivers: dict[int, Receiver] = {}
         self.checked: dict[int, int] = {}
-        self.history: dict[bytes, list[dict[int, Announcement]]] = {prefix: [{}] for prefix in PREFIXES}
+        self.history: dict[bytes, list[Paths]] = {prefix: [{}] for prefix in PREFIXES}
         self.place: dict[tuple[int, bytes], int] = {}
         self.cluster_id = dict.fromkeys(PEERS, CLUSTER_IDS[0])
+        self.adverts: dict[Group, dict[bytes, Advert]] = {}
 
     @initialize(
         lag=st.sampled_from([60, 300, 2000]),
@@ -152,8 +163,31 @@ class Groups(RuleBasedStateMachine):
         snapshot=st.sampled_from([0, 100, 5000]),
         catch_up=st.sampled_from([1, 3, 100]),
         joined=st.sets(some_peer),
+        receive=st.sets(some_peer),
+        send=st.sets(some_peer),
+        paths=st.sampled_from([1, 2, 3, 10]),
     )
-    def begin(self, lag: int, segment: int, snapshot: int, catch_up: int, joined: set[int]) -> None:
+    def begin(
+        self,
+        lag: int,
+        segment: int,
+        snapshot: int,
+        catch_up: int,
+        joined: set[int],
+        receive: set[int],
+        send: set[int],
+        paths: int,
+    ) -> None:
+        self.sources = {
+            number: peer(
+                number,
+                SourceKind.EBGP if number in EXTERNAL else SourceKind.IBGP,
+                client=number in CLIENTS,
+                add_path=number in receive,
+            )
+            for number in PEERS
+        }
+        self.add_path = {number: paths if number in send else 0 for number in PEERS}
         self.rib.subscribe(self.on_changes)
         self.groups = ExportGroups(self.rib, accept_all, Limits(lag, snapshot, catch_up, segment))
         for number in sorted(joined):
@@ -162,18 +196,32 @@ class Groups(RuleBasedStateMachine):
     def some_member(self, data: st.DataObject) -> int:
         return data.draw(st.sampled_from(sorted(self.members)), "peer")
 
+    def keys(self, number: int, path_id: int, prefixes: list[bytes]) -> dict[tuple[int, bytes], bytes]:
+        """What a peer calls its routes, on the wire."""
+        if self.sources[number].add_path:
+            return {(path_id, one): path_id.to_bytes(4) + one for one in prefixes}
+        return {(0, one): one for one in prefixes}
+
     @any_member
     @rule(
         data=st.data(),
         prefixes=some_prefixes,
+        path_id=st.integers(0, 2),
         local_pref=st.sampled_from([50, 100, 200]),
         own_version=st.booleans(),
         at_once=st.booleans(),
     )
     def announce(
-        self, data: st.DataObject, prefixes: list[bytes], local_pref: int, own_version: bool, at_once: bool
+        self,
+        data: st.DataObject,
+        prefixes: list[bytes],
+        path_id: int,
+        local_pref: int,
+        own_version: bool,
+        at_once: bool,
     ) -> None:
         number = self.some_member(data)
+        keys = self.keys(number, path_id, prefixes)
         self.version += 1
         version = self.version if own_version else 0
         external = number in EXTERNAL
@@ -182,18 +230,19 @@ class Groups(RuleBasedStateMachine):
         )
         if external:
             attributes = attributes.prepend_as(EXTERNAL_AS)
-        self.rib.update(self.sources[number], [(attributes, prefixes)])
-        self.adj_in[number].update(dict.fromkeys(prefixes, (local_pref, version)))
+        self.rib.update(self.sources[number], [(attributes, list(keys.values()))])
+        self.adj_in[number].update(dict.fromkeys(keys, (local_pref, version)))
         if at_once:
             self.flush(None)
 
     @any_member
-    @rule(data=st.data(), prefixes=some_prefixes, at_once=st.booleans())
-    def withdraw(self, data: st.DataObject, prefixes: list[bytes], at_once: bool) -> None:
+    @rule(data=st.data(), prefixes=some_prefixes, path_id=st.integers(0, 2), at_once=st.booleans())
+    def withdraw(self, data: st.DataObject, prefixes: list[bytes], path_id: int, at_once: bool) -> None:
         number = self.some_member(data)
-        self.rib.update(self.sources[number], (), prefixes)
-        for one in prefixes:
-            self.adj_in[number].pop(one, None)
+        keys = self.keys(number, path_id, prefixes)
+        self.rib.update(self.sources[number], (), list(keys.values()))
+        for key in keys:
+            self.adj_in[number].pop(key, None)
         if at_once:
             self.flush(None)
 
@@ -205,22 +254,29 @@ class Groups(RuleBasedStateMachine):
         for one in prefixes:
             self.history[one].append(self.paths(one))
 
-    def paths(self, prefix: bytes) -> dict[int, Announcement]:
-        return {number: routes[prefix] for number, routes in self.adj_in.items() if prefix in routes}
+    def paths(self, prefix: bytes) -> Paths:
+        return {
+            (number, path_id): announcement
+            for number, routes in self.adj_in.items()
+            for (path_id, one), announcement in routes.items()
+            if one == prefix
+        }
 
     @rule(number=some_peer)
     def join(self, number: int) -> None:
         if number in self.members:
             return
         self.members[number] = self.groups.join(self.key(number), self.sources[number])
-        self.receivers[number] = Receiver(Family.IPV4, ibgp=number not in EXTERNAL)
+        self.receivers[number] = Receiver(
+            Family.IPV4, ibgp=number not in EXTERNAL, add_path=self.add_path[number] > 0
+        )
         self.checked[number] = 0
-        for prefix in PREFIXES:
-            self.place[number, prefix] = 0
+        self.place = {known: place for known, place in self.place.items() if known[0] != number}
 
     def key(self, number: int) -> GroupKey:
         router = replace(ROUTER, cluster_id=self.cluster_id[number])
-        return key(self.sources[number].kind, client=number in CLIENTS, router=router)
+        kind = self.sources[number].kind
+        return key(kind, client=number in CLIENTS, router=router, add_path=self.add_path[number])
 
     @any_member
     @rule(data=st.data())
@@ -296,7 +352,11 @@ class Groups(RuleBasedStateMachine):
     def nothing_wrong_was_said(self) -> None:
         """No route went back to its source; states came in the order they had, none after a newer one."""
         for number, receiver in self.receivers.items():
-            for prefix, attributes in receiver.heard[self.checked[number] :]:
+            add_path = self.add_path[number]
+            for name, attributes in receiver.heard[self.checked[number] :]:
+                if attributes is None and add_path:
+                    continue  # the others say what is there; what is gone, the end says
+                prefix = name[4:] if add_path else name
                 view = None if attributes is None else seen(attributes)
                 clusters = self.cluster_id[number]
                 if attributes is not None and view is not None:
@@ -306,12 +366,33 @@ class Groups(RuleBasedStateMachine):
                     assert view[5] in ((), *((one,) for one in CLUSTER_IDS))
                     clusters = attributes.cluster_list[0] if attributes.cluster_list else clusters
                 states = self.history[prefix]
-                place = self.place[number, prefix]
-                while place < len(states) and model_view(states[place], number, clusters) != view:
+                place = self.place.get((number, name), 0)
+                while place < len(states):
+                    views = model_views(states[place], number, clusters, add_path)
+                    if view in views if view is not None else not views:
+                        break
                     place += 1
-                assert place < len(states), f"{prefix!r} was never so, or not after what was said before"
-                self.place[number, prefix] = place
+                assert place < len(states), f"{name!r} was never so, or not after what was said before"
+                self.place[number, name] = place
             self.checked[number] = len(receiver.heard)
+
+    @invariant()
+    def what_stays_keeps_its_identifier(self) -> None:
+        """And none goes from one source to another at once."""
+        if not hasattr(self, "groups"):
+            return
+        groups = list(self.groups.groups.values())
+        for group in groups:
+            before = self.adverts.get(group, {}) if group.key.add_path else {}
+            now = group.adj_out
+            for name in before.keys() & now.keys():
+                assert before[name][1] is now[name][1]
+            stayed = {(name[4:], advert) for name, advert in now.items()}
+            for name, advert in before.items():
+                assert (name[4:], advert) not in stayed or now.get(name) == advert
+            if group.key.add_path:
+                assert len(stayed) == len(now), "an advert is there twice"
+        self.adverts = {group: dict(group.adj_out) for group in groups}
 
     def teardown(self) -> None:
         if not hasattr(self, "groups"):
@@ -324,12 +405,13 @@ class Groups(RuleBasedStateMachine):
             assert not member.lagging
             assert member.octets_behind == 0
             assert receiver.ends_of_rib == 1
-            expected = {
-                prefix: view
-                for prefix in PREFIXES
-                if (view := model_view(self.paths(prefix), number, self.cluster_id[number])) is not None
-            }
-            assert {prefix: seen(attributes) for prefix, attributes in receiver.table.items()} == expected
+            add_path = self.add_path[number]
+            told: dict[bytes, list[View]] = {prefix: [] for prefix in PREFIXES}
+            for name, attributes in receiver.table.items():
+                told[name[4:] if add_path else name].append(seen(attributes))
+            for prefix in PREFIXES:
+                views = model_views(self.paths(prefix), number, self.cluster_id[number], add_path)
+                assert sorted(told[prefix], key=repr) == sorted(views, key=repr)
         self.nothing_wrong_was_said()
 
 
@@ -377,7 +459,7 @@ def count_encodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(len(nlri))
         return encode_announcements(family, attributes, nlri, **options)
 
-    monkeypatch.setattr("routed.bgp.groups.encode_announcements", counting)
+    monkeypatch.setattr("routed.bgp.group.encode_announcements", counting)
     return calls
 
 
