@@ -1,10 +1,10 @@
 """Export groups in memory: how fast routes reach all members when there are no sockets in the way.
 
-Run: python -m benchmarks.groups [--members N] [--routes K] [--batch B]
+Run: python -m benchmarks.groups [--members N] [--routes K] [--batch B] [--add-path PATHS]
 
 Every member announces K routes of its own; B members' UPDATEs are taken in between two turns of the loop. A
 delivery is one route at one member that did not announce it. The octets are those that sendmsg would be
-given.
+given. With --add-path all of them send path identifiers and get them, at most so many paths of a prefix.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from routed.bgp.rib import LocRib
 
 AS = 64512
 ROUTER = Router(b"\x7f\0\0\1", b"\x7f\0\0\1", frozenset({b"\x7f\0\0\1"}))
-KEY = GroupKey(ExportTarget(Family.IPV4, SourceKind.IBGP, AS, b"\x7f\0\0\1", ROUTER, client=True))
+TARGET = ExportTarget(Family.IPV4, SourceKind.IBGP, AS, b"\x7f\0\0\1", ROUTER, client=True)
 WRITE_OCTETS = 256 * 1024
 
 
-def client(number: int) -> Source:
+def client(number: int, *, add_path: bool = False) -> Source:
     """A route reflector client."""
     address = (0x7F010000 + number).to_bytes(4)
     return Source(
@@ -40,14 +40,17 @@ def client(number: int) -> Source:
         remote_as=AS,
         local_as=AS,
         client=True,
+        add_path=add_path,
     )
 
 
-def routes_of(number: int, routes: int) -> tuple[AttributeSet, list[bytes]]:
+def routes_of(number: int, routes: int, path_id: bytes) -> tuple[AttributeSet, list[bytes]]:
     """The UPDATE of one client: /26 networks of its own."""
     attributes = originate(next_hop=(0xAC100000 + number).to_bytes(4), local_pref=100)
     first = number * routes
-    return attributes, [b"\x1a" + (0x0A000000 + (first + i << 6)).to_bytes(4) for i in range(routes)]
+    return attributes, [
+        path_id + b"\x1a" + (0x0A000000 + (first + i << 6)).to_bytes(4) for i in range(routes)
+    ]
 
 
 def drain(members: list[Member]) -> int:
@@ -78,13 +81,16 @@ def main() -> None:
     parser.add_argument("--routes", type=int, default=20)
     parser.add_argument("--batch", type=int, default=50, help="members whose UPDATEs come in one turn")
     parser.add_argument("--feed", type=int, default=1_000_000, help="routes of the single feed")
+    parser.add_argument("--add-path", type=int, default=0, metavar="PATHS")
     options = parser.parse_args()
+    key = GroupKey(TARGET, add_path=options.add_path)
+    path_id = b"\0\0\0\1" if options.add_path else b""
     count, routes, batch = options.members, options.routes, options.batch
-    sources = [client(number) for number in range(count)]
-    updates = [routes_of(number, routes) for number in range(count)]
+    sources = [client(number, add_path=bool(path_id)) for number in range(count)]
+    updates = [routes_of(number, routes, path_id) for number in range(count)]
     rib = LocRib(Family.IPV4)
-    groups = ExportGroups(rib, lambda key: Exporter(key.target))
-    members = [groups.join(KEY, source) for source in sources]
+    groups = ExportGroups(rib, lambda one: Exporter(one.target))
+    members = [groups.join(key, source) for source in sources]
     drain(members)
 
     def converge() -> int:
@@ -116,20 +122,20 @@ def main() -> None:
     def late() -> int:
         for member in members:
             groups.leave(member)
-        again = [groups.join(KEY, source) for source in sources]
+        again = [groups.join(key, source) for source in sources]
         return drain(again)
 
     timed("all leave, and join late in one turn", late, count * (count - 1) * routes)
 
     rib = LocRib(Family.IPV4)
-    groups = ExportGroups(rib, lambda key: Exporter(key.target))
+    groups = ExportGroups(rib, lambda one: Exporter(one.target))
     members = []
 
     def storm() -> int:
         octets = 0
         for first in range(0, count, batch):
             for source, update in zip(sources[first : first + batch], updates[first:], strict=False):
-                members.append(groups.join(KEY, source))
+                members.append(groups.join(key, source))
                 rib.update(source, [update])
             rib.flush()
             octets += drain(members)
@@ -140,14 +146,14 @@ def main() -> None:
     gc.collect()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     rib = LocRib(Family.IPV4)
-    groups = ExportGroups(rib, lambda key: Exporter(key.target))
-    members = [groups.join(KEY, source) for source in sources[:10]]
-    feeder = client(count + 1)
+    groups = ExportGroups(rib, lambda one: Exporter(one.target))
+    members = [groups.join(key, source) for source in sources[:10]]
+    feeder = client(count + 1, add_path=bool(path_id))
     attributes = [
         originate(next_hop=b"\xac\x11\0\1", local_pref=100, communities=[number])
         for number in range(options.feed // 800 + 1)
     ]
-    nlri = [b"\x18" + (number << 8).to_bytes(4)[:3] for number in range(options.feed)]
+    nlri = [path_id + b"\x18" + (number << 8).to_bytes(4)[:3] for number in range(options.feed)]
 
     def feed() -> int:
         octets = 0

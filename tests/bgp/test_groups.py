@@ -828,9 +828,11 @@ def test_route_refresh_sends_everything_between_the_markers(behind: str) -> None
     assert receiver.table[prefixes[0]].med == {"nothing": None, "the log": 1}.get(behind, 49)
 
 
-def test_the_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(
-        "sys.argv", ["groups", "--members", "5", "--routes", "2", "--batch", "2", "--feed", "2000"]
-    )
+@pytest.mark.parametrize("options", [[], ["--add-path", "4"]], ids=str)
+def test_the_benchmark_runs(
+    options: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["--members", "5", "--routes", "2", "--batch", "2", "--feed", "2000"]
+    monkeypatch.setattr("sys.argv", ["groups", *sizes, *options])
     benchmark.main()
     assert capsys.readouterr().out.count("deliveries/s") == 5
