@@ -109,6 +109,24 @@ def _borrowed_by_ipam(cluster: str, one: Difference) -> bool:
     )
 
 
+def _unreachable(cluster: str, one: Difference) -> bool:
+    """BIRD's kernel route to a prefix whose next hop is on no network of the node (any more)."""
+    prefixes = ("10.244.3.0/26", "10.244.4.0/26")
+    return (
+        cluster == "connected"
+        and one.path in [("kernel", prefix) for prefix in prefixes]
+        and (one.bird, one.routed) == ("present", None)
+    )
+
+
+def _own_next_hop(cluster: str, one: Difference) -> bool:
+    """A route whose next hop is the node itself: BIRD tells it, and has it as unreachable."""
+    return (cluster, one.path[-1], one.routed) == ("connected", "10.244.6.0/26", None) and one.bird == {
+        "kernel": "present",
+        "peer": "told",
+    }.get(one.path[0])
+
+
 RULES = (
     Rule("hold-time", _open("hold time", "240", "90")),
     Rule(
@@ -123,6 +141,8 @@ RULES = (
     Rule("partial-own", _partial_set),
     Rule("med-outside", lambda _, one: one.path[-1] == "MULTI_EXIT_DISC" and _values("0", None)(one)),
     Rule("borrowed-by-ipam", _borrowed_by_ipam),
+    Rule("unreachable", _unreachable),
+    Rule("own-next-hop", _own_next_hop),
     Rule(
         "cluster-loop",
         lambda cluster, one: (

@@ -1,6 +1,6 @@
 """The clusters of the differential test."""
 
-from tests.differential.clusters.kernel import BORROWED
+from tests.differential.clusters.kernel import BORROWED, CONNECTED, CROSS_SUBNET, ECMP
 from tests.differential.clusters.peerings import (
     EBGP,
     IPV6,
@@ -30,6 +30,9 @@ CLUSTERS = (
     SERVICES,
     BORROWED,
     POOLS,
+    CROSS_SUBNET,
     LOCAL_AS,
     NEXT_HOPS,
+    ECMP,
+    CONNECTED,
 )
