@@ -29,9 +29,12 @@ def outcomes(
             begin()
             one.settled(last)
             if expected is not None:
-                wanted = expected[phase]
+
+                def same(wanted: Outcome = expected[phase]) -> bool:
+                    return not explain(differences(wanted, one.outcome()))[1]
+
                 with contextlib.suppress(DeadlineError):
-                    wait_for(lambda: not explain(differences(wanted, one.outcome()))[1], phase, timeout=10)  # noqa: B023
+                    wait_for(same, phase, timeout=10)
             found[phase] = one.outcome()
     return found
 
