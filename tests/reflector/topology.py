@@ -53,24 +53,24 @@ class RouteMonitor:
     def __init__(self, machine: Machine) -> None:
         self._machine = machine
         self._process: Process = machine.start("monitor", ["ip", "monitor", "route"])
-
-        def listens() -> bool:
-            machine.ip("route", "replace", "blackhole", self._SIGN)
-            machine.ip("route", "del", "blackhole", self._SIGN)
-            return "Deleted" in self._process.output()
-
-        wait_for(listens, f"{machine.name}: the monitor listens")
+        wait_for(self._passed, f"{machine.name}: the monitor listens")
         self._seen = len(self._process.output())
 
     def deleted(self, prefixes: Iterable[str]) -> list[str]:
         """The lines that say that one of these prefixes lost its route."""
+        signs = self._signs()
+        self._passed()
         # The sign comes through behind all that happened before it.
-        before = self._process.output().count(self._SIGN.split("/")[0])
-        self._machine.ip("route", "replace", "blackhole", self._SIGN)
-        wait_for(
-            lambda: self._process.output().count(self._SIGN.split("/")[0]) > before,
-            f"{self._machine.name}: the monitor is up to date",
-        )
+        wait_for(lambda: self._signs() > signs, f"{self._machine.name}: the monitor is up to date")
         wanted = tuple(prefixes)
         lines = self._process.output()[self._seen :].splitlines()
         return [line for line in lines if line.startswith("Deleted") and any(one in line for one in wanted)]
+
+    def _signs(self) -> int:
+        return self._process.output().count(f"Deleted blackhole {self._SIGN.split('/')[0]}")
+
+    def _passed(self) -> bool:
+        """Make the sign; whether one has come through."""
+        self._machine.ip("route", "replace", "blackhole", self._SIGN)
+        self._machine.ip("route", "del", "blackhole", self._SIGN)
+        return self._signs() > 0
