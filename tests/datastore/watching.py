@@ -1,4 +1,4 @@
-"""A file datastore that a test follows: events are awaited, never slept for."""
+"""A datastore that a test follows: events are awaited, never slept for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from routed.datastore import Batch, Changes, Event, Lost, Restored, Snapshot, open_datastore
+from routed.datastore import Batch, Changes, Datastore, Event, Lost, Restored, Snapshot, open_datastore
 from routed.resources import Key, Record
 
 E = TypeVar("E", bound=Event)
@@ -25,6 +25,7 @@ class Watched:
         self.in_force: dict[Key, Record] = {}
         self.last: Batch = Snapshot()
         self.seen: list[Event] = []
+        self.ended = asyncio.Event()
 
     async def next(self) -> Event:
         """The next event, taken in."""
@@ -45,6 +46,13 @@ class Watched:
         assert isinstance(event, kind), event
         return event
 
+    async def expect_skipping(self, kind: type[E], skipped: type[Event]) -> E:
+        """The next event that is not one of `skipped`, which must be of this kind."""
+        while isinstance(event := await self.next(), skipped):
+            pass
+        assert isinstance(event, kind), event
+        return event
+
     async def until(self, condition: Callable[[], bool]) -> None:
         """Takes events in until the condition holds."""
         while not condition():
@@ -61,14 +69,16 @@ class Watched:
 
 
 @asynccontextmanager
-async def watched(path: Path | str) -> AsyncIterator[Watched]:
-    """Follows `path` for as long as the block runs."""
-    datastore = open_datastore(f"file:{path}")
+async def following(datastore: Datastore) -> AsyncIterator[Watched]:
+    """Follows a datastore for as long as the block runs, then closes it."""
     watched = Watched()
 
     async def follow() -> None:
-        async for event in datastore.watch():
-            watched.events.put_nowait(event)
+        try:
+            async for event in datastore.watch():
+                watched.events.put_nowait(event)
+        finally:
+            watched.ended.set()
 
     task = asyncio.create_task(follow())
     try:
@@ -79,9 +89,16 @@ async def watched(path: Path | str) -> AsyncIterator[Watched]:
             await task
 
 
+@asynccontextmanager
+async def watched(path: Path | str) -> AsyncIterator[Watched]:
+    """Follows the file datastore at `path` for as long as the block runs."""
+    async with following(open_datastore(f"file:{path}")) as watch:
+        yield watch
+
+
 def run(scenario: Coroutine[object, object, None]) -> None:
     """Runs a scenario to its end."""
     asyncio.run(scenario)
 
 
-__all__ = ["Changes", "Lost", "Restored", "Snapshot", "Watched", "run", "watched"]
+__all__ = ["Changes", "Lost", "Restored", "Snapshot", "Watched", "following", "run", "watched"]
