@@ -394,7 +394,9 @@ class Agent:
                 "lost_since": state.lost_since.isoformat() if state.lost_since else None,
                 "lost_reason": state.lost_reason if state.lost_since else None,
             },
-            "problems": [str(problem) for problem in (*state.problems, *self.intent.problems)],
+            "problems": [
+                str(problem) for problem in (*state.problems, *self.intent.problems, *self._peers.problems)
+            ],
             "kernel": {
                 "error": self._kernel_error or None,
                 "installed": {family.name.lower(): len(routes) for family, routes in fib.installed.items()},

@@ -44,6 +44,11 @@ def session_document(speaker: Speaker, peer: Peer) -> Document:
         else None,
         "received": {family.name.lower(): count for family, count in speaker.received(peer).items()},
         "advertised": {family.name.lower(): count for family, count in speaker.advertised(peer).items()},
+        "protection": {
+            "tcp_md5": peer.config.password is not None,
+            "old_password_in_use": peer.protection.old_key_in_use,
+            "ttl_security_hops": peer.config.ttl_security_hops,
+        },
         "flaps": session.flaps,
         "last_error": session.last_error,
     }

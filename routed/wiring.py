@@ -10,8 +10,10 @@ from ipaddress import IPv4Address, IPv6Address
 from routed.bgp.config import PeerConfig, SpeakerConfig
 from routed.bgp.nlri import Family
 from routed.bgp.route import Address
+from routed.bgp.tcp_options import key_problem
 from routed.bgp.transport import Endpoint
 from routed.intent.types import NodeIntent, PeeringKind, SessionIntent
+from routed.resources import Problem
 
 _ANY_ADDRESS = (IPv4Address("0.0.0.0"), IPv6Address("::"))
 
@@ -59,6 +61,20 @@ def peer_config(session: SessionIntent, *, both_families: bool = False) -> PeerC
         restart_time=session.restart_time,
         allowed_local_as=session.allowed_local_as,
         filters=session.filters,
+        password=session.password,
+        ttl_security_hops=session.ttl_security_hops or None,
+        held=_held(session),
+    )
+
+
+def _held(session: SessionIntent) -> str | None:
+    """Why there must be no session: one without its password would be worse than none."""
+    reason = None if session.password is None else key_problem(session.password)
+    if reason is None:
+        return None
+    field = "nodeMeshPassword" if session.kind is PeeringKind.MESH else "password"
+    return str(
+        Problem(session.record, f"spec.{field}.secretKeyRef", f"the password cannot be used: {reason}")
     )
 
 
@@ -116,6 +132,11 @@ class PeerTable:
                 config = peer_config(session, both_families=self._both_families)
                 wanted[session.name] = config, session
         return self._difference(names, wanted)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why sessions that the records want must not be, each reason once."""
+        return tuple(dict.fromkeys(one.held for one, _ in self._running.values() if one.held is not None))
 
     def wants(self, config: PeerConfig) -> bool:
         """Whether this configuration is the one that the records want now."""

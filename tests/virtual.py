@@ -8,14 +8,19 @@ machine.
 from __future__ import annotations
 
 import asyncio
+import errno
 import selectors
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
+from routed.bgp.network import AcceptCallback, Closable, DialDone, ExhaustedCallback
+from routed.bgp.nlri import Network as Prefix
 from routed.bgp.route import Address
-from routed.bgp.transport import AcceptCallback, Closable, DialDone, Endpoint, Link
+from routed.bgp.tcp_options import TcpOptions
+from routed.bgp.transport import Endpoint, Link
+from routed.resources import SecretValue
 
 T = TypeVar("T")
 
@@ -86,7 +91,7 @@ class Wire:
     """All hosts of a test, and what connects them."""
 
     def __init__(self) -> None:
-        self.listeners: dict[Endpoint, AcceptCallback] = {}
+        self.listeners: dict[Endpoint, MemoryListener] = {}
         self.links: list[tuple[Link, Link]] = []
         self.refuse: set[Address] = set()
         self.at_end: list[Callable[[], None]] = []
@@ -103,11 +108,14 @@ class Wire:
             for link in pair:
                 link.sock.close()
 
-    def connect(self, source: Address, remote: Endpoint, done: DialDone) -> None:
-        """A TCP handshake."""
-        accept = self.listeners.get(remote)
-        if accept is None or remote.address in self.refuse:
+    def connect(self, source: Address, remote: Endpoint, done: DialDone, options: TcpOptions) -> None:
+        """A TCP handshake. One that is signed with another key is not answered."""
+        listener = self.listeners.get(remote)
+        if listener is None or remote.address in self.refuse:
             done(None, "Connection refused")
+            return
+        if listener.key(source) != options.key:
+            asyncio.get_running_loop().call_later(options.connect_time, done, None, "timed out")
             return
         self._port += 1
         near, far = socket.socketpair()
@@ -117,7 +125,46 @@ class Wire:
         ours, theirs = Link(near, local, remote), Link(far, remote, local)
         self.links.append((ours, theirs))
         done(ours, "")
-        accept(theirs)
+        listener.on_accept(theirs)
+
+
+class MemoryListener:
+    """What accepts on some endpoints of one host."""
+
+    def __init__(
+        self,
+        wire: Wire,
+        endpoints: list[Endpoint],
+        on_accept: AcceptCallback,
+        keys: Mapping[Prefix, SecretValue],
+    ) -> None:
+        self.on_accept = on_accept
+        self.refused: dict[Prefix, OSError] = {}
+        self._wire = wire
+        self._endpoints = endpoints
+        self._keys = dict(keys)
+        for one in endpoints:
+            wire.listeners[one] = self
+
+    def key(self, remote: Address) -> SecretValue | None:
+        """The key for an address: that of the longest prefix."""
+        found = [one for one in self._keys if remote in one]
+        return self._keys[max(found, key=lambda one: one.prefixlen)] if found else None
+
+    def set_key(self, remote: Prefix, key: SecretValue | None) -> None:
+        """See `Listening`."""
+        if key is None:
+            self._keys.pop(remote, None)
+        else:
+            self._keys[remote] = key
+
+    def accept_waiting(self) -> None:
+        """Nothing ever waits."""
+
+    def close(self) -> None:
+        """Accept no more."""
+        for one in self._endpoints:
+            self._wire.listeners.pop(one, None)
 
 
 class _Registered:
@@ -136,7 +183,13 @@ class MemoryNetwork:
         self._wire = wire
         self._addresses = addresses
 
-    def listen(self, endpoint: Endpoint, on_accept: AcceptCallback) -> Closable:
+    def listen(
+        self,
+        endpoint: Endpoint,
+        on_accept: AcceptCallback,
+        on_exhausted: ExhaustedCallback,
+        keys: Mapping[Prefix, SecretValue],
+    ) -> MemoryListener:
         """On one address, or on all of the family where it is the wildcard."""
         if endpoint.address.is_unspecified:
             version = endpoint.address.version
@@ -144,13 +197,15 @@ class MemoryNetwork:
         else:
             addresses = [endpoint.address]
         endpoints = [Endpoint(address, endpoint.port) for address in addresses]
-        for one in endpoints:
-            self._wire.listeners[one] = on_accept
-        return _Registered(lambda: [self._wire.listeners.pop(one, None) for one in endpoints])
+        taken = [one for one in endpoints if one in self._wire.listeners]
+        if taken:
+            raise OSError(errno.EADDRINUSE, "Address already in use")
+        return MemoryListener(self._wire, endpoints, on_accept, keys)
 
-    def dial(self, remote: Endpoint, source: Address | None, done: DialDone) -> Closable:
+    def dial(self, remote: Endpoint, source: Address | None, done: DialDone, options: TcpOptions) -> Closable:
         """Connect in the next turn of the loop."""
         if source is None:
             source = next(one for one in self._addresses if one.version == remote.address.version)
-        handle = asyncio.get_running_loop().call_soon(self._wire.connect, source, remote, done)
+        loop = asyncio.get_running_loop()
+        handle = loop.call_soon(self._wire.connect, source, remote, done, options)
         return _Registered(handle.cancel)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
 from routed.bgp.nlri import Family
 from routed.bgp.route import Address
 from routed.bgp.transport import Endpoint
 from routed.intent.types import NextHopMode
+from routed.resources import SecretValue
 
 DEFAULT_HOLD_TIME = 90
 DEFAULT_RESTART_TIME = 120
+#: How long a peer that sent too many prefixes stays down, seconds.
+DEFAULT_LIMIT_TIME = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,17 @@ class PeerConfig:
     restart_time: int = DEFAULT_RESTART_TIME
     allowed_local_as: int = 0
     filters: tuple[str, ...] = ()
+    password: SecretValue | None = field(default=None, repr=False)
+    """TCP-MD5 (RFC 2385)."""
+    ttl_security_hops: int | None = None
+    """GTSM (RFC 5082): how many hops away the peer may be; None: off, and multihop."""
+    max_prefixes: int | None = None
+    """The most prefixes of a family that the peer may send; with more of them its session ends (RFC 4486
+    section 4)."""
+    max_prefixes_time: float | None = DEFAULT_LIMIT_TIME
+    """For so long, seconds; None: until it is configured otherwise."""
+    held: str | None = None
+    """Why there must be no session at all, such as a password that cannot be used; None: there may be one."""
     dynamic: bool = False
     """Made by a connection from a client range; gone when its session is."""
 
@@ -56,3 +70,7 @@ class ClientRange:
 
     network: IPv4Network | IPv6Network
     families: frozenset[Family] = frozenset(Family)
+    password: SecretValue | None = field(default=None, repr=False)
+    """TCP-MD5 for every client of the range."""
+    max_prefixes: int | None = None
+    max_prefixes_time: float | None = DEFAULT_LIMIT_TIME

@@ -134,6 +134,8 @@ _SUBCODE_TEXT: dict[tuple[int, int], str] = {
 }
 
 _WITH_COMMUNICATION = (Cease.ADMIN_SHUTDOWN, Cease.ADMIN_RESET)
+# RFC 8538 section 5.1: what ends a session for long, so that the peer is not to keep routes.
+_HARD = (Cease.MAX_PREFIXES, Cease.ADMIN_SHUTDOWN, Cease.PEER_DECONFIGURED)
 MAX_COMMUNICATION_OCTETS = 255
 
 
@@ -184,6 +186,25 @@ class Notification:
         return notification_text(self.code, self.subcode)
 
     @property
+    def hard_reset(self) -> bool:
+        """True for Cease/Hard Reset: routes are not to be kept (RFC 8538 section 3)."""
+        return self.code == ErrorCode.CEASE and self.subcode == Cease.HARD_RESET
+
+    @property
+    def reason(self) -> Notification:
+        """What a Hard Reset wraps up (RFC 8538 section 3.1); any other is its own."""
+        if self.hard_reset and len(self.data) >= 2:
+            return Notification(self.data[0], self.data[1], self.data[2:])
+        return self
+
+    def as_hard_reset(self) -> Notification:
+        """For a peer that keeps routes after a NOTIFICATION: wrapped up in a Hard Reset where it should not
+        (RFC 8538 section 5.1)."""
+        if self.code != ErrorCode.CEASE or self.subcode not in _HARD:
+            return self
+        return Notification(ErrorCode.CEASE, Cease.HARD_RESET, bytes((self.code, self.subcode)) + self.data)
+
+    @property
     def communication(self) -> str:
         """The shutdown communication, printable; empty where the message can have none (RFC 9003)."""
         if self.code == ErrorCode.CEASE and self.subcode in _WITH_COMMUNICATION:
@@ -192,6 +213,9 @@ class Notification:
 
     def describe(self) -> str:
         """One line for people: the names, then the shutdown communication or the data in hexadecimal."""
+        reason = self.reason
+        if reason is not self and not reason.hard_reset:
+            return f"{self.text} ({reason.describe()})"
         if communication := self.communication:
             return f'{self.text}: "{communication}"'
         if not self.data or self.code == ErrorCode.CEASE:

@@ -32,9 +32,11 @@ class Event(enum.Enum):
 
     START = "ManualStart (1)"
     STOP = "ManualStop (2)"
+    AUTOMATIC_STOP = "AutomaticStop (8): too many prefixes"
     CONNECT_RETRY_EXPIRES = "ConnectRetryTimer_Expires (9)"
     HOLD_EXPIRES = "HoldTimer_Expires (10)"
     KEEPALIVE_EXPIRES = "KeepaliveTimer_Expires (11)"
+    SEND_HOLD_EXPIRES = "SendHoldTimer_Expires (29, RFC 9687)"
     IDLE_HOLD_EXPIRES = "IdleHoldTimer_Expires (13)"
     TCP_ACCEPTED = "a connection was accepted (17)"
     TCP_CONNECTED = "Tcp_CR_Acked (16)"
@@ -74,6 +76,8 @@ def _unexpected(subcode: FsmError) -> Transition:
 
 
 _HOLD_EXPIRED = Transition("fail", State.ACTIVE, Notification(ErrorCode.HOLD_TIMER_EXPIRED))
+_SEND_HOLD_EXPIRED = Transition("fail", State.ACTIVE, Notification(ErrorCode.SEND_HOLD_TIMER_EXPIRED))
+_LIMIT = Transition("fail", State.IDLE, Notification(ErrorCode.CEASE, Cease.MAX_PREFIXES))
 _COLLISION = Transition("dump", None, Notification(ErrorCode.CEASE, Cease.COLLISION))
 _RECONFIGURED = Transition("fail", State.ACTIVE, Notification(ErrorCode.CEASE, Cease.CONFIGURATION_CHANGE))
 _OUR_FAULT = Transition("fail", State.IDLE, Notification(ErrorCode.CEASE, Cease.OUT_OF_RESOURCES))
@@ -111,6 +115,7 @@ TABLE: Final[dict[tuple[State, Event], Transition]] = {
     (State.OPENSENT, Event.CONFIGURATION_CHANGE): _RECONFIGURED,
     (State.OPENSENT, Event.INTERNAL_ERROR): _OUR_FAULT,
     (State.OPENSENT, Event.STOP): _SHUT,
+    (State.OPENSENT, Event.AUTOMATIC_STOP): _LIMIT,
     (State.OPENCONFIRM, Event.KEEPALIVE): Transition("establish", State.ESTABLISHED),
     (State.OPENCONFIRM, Event.OPEN): _unexpected(FsmError.UNEXPECTED_IN_OPENCONFIRM),
     (State.OPENCONFIRM, Event.HEADER_ERROR): _ERROR,
@@ -125,6 +130,7 @@ TABLE: Final[dict[tuple[State, Event], Transition]] = {
     (State.OPENCONFIRM, Event.CONFIGURATION_CHANGE): _RECONFIGURED,
     (State.OPENCONFIRM, Event.INTERNAL_ERROR): _OUR_FAULT,
     (State.OPENCONFIRM, Event.STOP): _SHUT,
+    (State.OPENCONFIRM, Event.AUTOMATIC_STOP): _LIMIT,
     (State.ESTABLISHED, Event.KEEPALIVE): Transition("alive"),
     (State.ESTABLISHED, Event.UPDATE): Transition("alive"),
     (State.ESTABLISHED, Event.ROUTE_REFRESH): Transition("route_refresh"),
@@ -141,6 +147,8 @@ TABLE: Final[dict[tuple[State, Event], Transition]] = {
     (State.ESTABLISHED, Event.CONFIGURATION_CHANGE): _RECONFIGURED,
     (State.ESTABLISHED, Event.INTERNAL_ERROR): _OUR_FAULT,
     (State.ESTABLISHED, Event.STOP): _SHUT,
+    (State.ESTABLISHED, Event.AUTOMATIC_STOP): _LIMIT,
+    (State.ESTABLISHED, Event.SEND_HOLD_EXPIRES): _SEND_HOLD_EXPIRED,
 }
 
 

@@ -14,10 +14,13 @@ from typing import Any, Protocol
 
 from routed.bgp import session as sans_io
 from routed.bgp.config import PeerConfig, SpeakerConfig
-from routed.bgp.errors import Cease
+from routed.bgp.errors import Cease, Notification
+from routed.bgp.network import Closable, Network
 from routed.bgp.nlri import Family
+from routed.bgp.prefix_limit import PrefixLimit
+from routed.bgp.protection import Protection
 from routed.bgp.session import ConnectionId, Negotiated, Session
-from routed.bgp.transport import Closable, Connection, Link, Network, reset
+from routed.bgp.transport import Connection, Link, reset
 from routed.bgp.update import Update
 
 
@@ -45,6 +48,12 @@ class PeerOwner(Protocol):
     def on_state(self, peer: Peer) -> None:
         """The session's state changed."""
 
+    def on_listen_key(self, peer: Peer) -> None:
+        """The peer's connections are to be signed with another key: `peer.protection.listening`."""
+
+    def accept_waiting(self) -> None:
+        """Accept connections that wait, before a key changes."""
+
 
 class Peer:
     """One configured (or accepted) peering and its connections."""
@@ -60,12 +69,18 @@ class Peer:
         self.findings = 0
         """Errors in UPDATEs that were handled without a reset (RFC 7606)."""
         self.session = Session(session_config(config, speaker, restarting=restarting), owner.random)
+        self.loop = owner.loop
+        self.random = owner.random
         self._owner = owner
+        self.protection = Protection(config, self, lambda: self.log)
+        """TCP-MD5 and GTSM."""
+        self.prefix_limit = PrefixLimit()
         self._connections: dict[ConnectionId, Connection] = {}
         self._ids: dict[Connection, ConnectionId] = {}
         self._dial: Closable | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._state = self.session.state
+        self._paused = False
         self.log = owner.log.bind(peer=config.name)
 
     @property
@@ -79,13 +94,28 @@ class Peer:
         return self.connection is not None
 
     @property
+    def idle(self) -> bool:
+        """True while no session is wanted, or none before the time after an error is over."""
+        return self.session.state is sans_io.State.IDLE
+
+    @property
     def has_connections(self) -> bool:
         """True while there is any connection, Established or not."""
         return bool(self._connections)
 
     def start(self) -> None:
-        """Begin to dial and to take connections."""
+        """Begin to dial and to take connections; unless the configuration says that there must be none."""
+        if self.config.held is not None:
+            self.session.last_error = self.config.held
+            self.log.error("no session", reason=self.config.held)
+            return
         self.session.start(self._now())
+        self._act()
+
+    def pause(self, notification: Notification, seconds: float | None) -> None:
+        """End the session, and have none for so long; None: until the configuration changes."""
+        self.session.pause(self._now(), notification, seconds)
+        self._paused = True
         self._act()
 
     def stop(self, subcode: Cease, message: str = "") -> None:
@@ -98,6 +128,7 @@ class Peer:
         (RFC 4724 section 4.2)."""
         self._cancel_dial()
         self._cancel_timer()
+        self.protection.close()
         for connection in list(self._ids):
             connection.close()
         self._connections.clear()
@@ -105,8 +136,20 @@ class Peer:
 
     def reconfigure(self, config: PeerConfig, speaker: SpeakerConfig, *, restarting: bool) -> None:
         """Take another configuration; the session is only reset where the OPEN would be another one."""
-        self.config = config
+        old, self.config = self.config, config
+        dials_with_old_key = self.protection.configure(config)
         self.session.reconfigure(session_config(config, speaker, restarting=restarting), self._now())
+        if config.held != old.held:
+            if config.held is not None:
+                self.stop(Cease.CONFIGURATION_CHANGE)
+            self.start()
+        elif self._paused and config != old:
+            self.start()
+        elif dials_with_old_key:
+            if self._dial is not None:
+                self._cancel_dial()
+                self.session.connect_failed(self._now(), "given up: the password has changed")
+            self.session.hurry(self._now())
         self._act()
 
     def rename(self, name: str) -> None:
@@ -121,7 +164,7 @@ class Peer:
             reset(link.sock)
             self._act()
             return False
-        self._attach(connection_id, link)
+        self._attach(connection_id, link, dialed=False)
         self._act()
         return True
 
@@ -144,16 +187,33 @@ class Peer:
         connection_id = self._ids.pop(connection, None)
         if connection_id is not None:
             self._connections.pop(connection_id, None)
+            self.protection.detach(connection)
             self.session.lost(connection_id, self._now(), reason)
             self._act()
 
-    def _now(self) -> float:
-        return self._owner.loop.time()
+    # ProtectionOwner
 
-    def _attach(self, connection_id: ConnectionId, link: Link) -> None:
-        connection = Connection(self._owner.loop, link, self, self._owner.read_buffer)
+    def accept_waiting(self) -> None:
+        """Accept connections that wait, before a key changes."""
+        self._owner.accept_waiting()
+
+    def send_keepalive(self) -> None:
+        """Send a KEEPALIVE on the Established connection, though it is not due."""
+        self.session.keepalive(self._now())
+        self._act()
+
+    def listen_key_changed(self) -> None:
+        """The peer's connections are to be signed with another key."""
+        self._owner.on_listen_key(self)
+
+    def _now(self) -> float:
+        return self.loop.time()
+
+    def _attach(self, connection_id: ConnectionId, link: Link, *, dialed: bool) -> None:
+        connection = Connection(self.loop, link, self, self._owner.read_buffer)
         self._connections[connection_id] = connection
         self._ids[connection] = connection_id
+        self.protection.attach(connection, dialed=dialed)
 
     def _act(self) -> None:
         """Carry out what the session wants, then look when it must be woken."""
@@ -177,10 +237,13 @@ class Peer:
             case sans_io.Close():
                 if connection := self._connections.pop(action.conn, None):
                     self._ids.pop(connection, None)
+                    self.protection.detach(connection)
                     connection.close()
             case sans_io.Established():
                 self.connection = self._connections[action.conn]
                 self.last_negotiated = action.negotiated
+                self._paused = False
+                self.protection.established(self.connection, action.negotiated.hold_time)
                 self._owner.on_established(self, action.negotiated)
             case sans_io.RefreshRequested():
                 self._owner.on_refresh(self, action.family)
@@ -191,14 +254,15 @@ class Peer:
     def _start_dial(self) -> None:
         self._cancel_dial()
         config = self.config
-        self._dial = self._owner.network.dial(config.remote, config.source, self._dialed)
+        options = self.protection.dial_options()
+        self._dial = self._owner.network.dial(config.remote, config.source, self._dialed, options)
 
     def _dialed(self, link: Link | None, reason: str) -> None:
         self._dial = None
         if link is None:
             self.session.connect_failed(self._now(), reason)
         else:
-            self._attach(self.session.connected(self._now()), link)
+            self._attach(self.session.connected(self._now()), link, dialed=True)
         self._act()
 
     def _cancel_dial(self) -> None:
@@ -226,6 +290,8 @@ class Peer:
         self._timer = None
         deadline = self.session.deadline
         if deadline is not None and deadline <= self._now():
+            if self.connection is not None:
+                self.session.blocked(self._ids[self.connection], self.connection.stalled_since())
             self.session.tick(self._now())
             self._act()
         else:

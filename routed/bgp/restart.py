@@ -35,10 +35,14 @@ def preserved_families(negotiated: Negotiated) -> frozenset[Family]:
 def keeps_routes(negotiated: Negotiated, down: Down) -> frozenset[Family]:
     """The families whose routes stay in use after a session ended (RFC 4724 section 4.2).
 
-    None after a NOTIFICATION, from either end: that is no restart."""
+    None after a NOTIFICATION, from either end: that is no restart; unless both ends agreed that it is one
+    (RFC 8538 section 4) and it is not a Hard Reset."""
     restart = negotiated.capabilities.graceful_restart
-    if restart is None or not restart.restart_time or down.sent is not None or down.received is not None:
+    if restart is None or not restart.restart_time:
         return frozenset()
+    for notification in (down.sent, down.received):
+        if notification is not None and (notification.hard_reset or not negotiated.restart_on_notification):
+            return frozenset()
     listed = {(afi, safi) for afi, safi, _kept in restart.families}
     return frozenset(family for family in negotiated.families if (int(family), SAFI_UNICAST) in listed)
 

@@ -107,6 +107,8 @@ class _Connection:
     hold_deadline: float | None
     state: State = State.OPENSENT
     keepalive_deadline: float | None = None
+    send_hold_deadline: float | None = None
+    blocked_since: float | None = None
     negotiated: Negotiated | None = None
     parser: UpdateParser | None = None
     pending: bytearray = field(default_factory=bytearray)
@@ -176,7 +178,7 @@ class Session:
         """When `tick` is to be called; None while nothing is waited for but the peer."""
         due = self._idle_until if self._dial_at is None else self._dial_at
         for conn in self._connections.values():
-            for timer in (conn.hold_deadline, conn.keepalive_deadline):
+            for timer in (conn.hold_deadline, conn.keepalive_deadline, conn.send_hold_deadline):
                 if timer is not None and (due is None or timer < due):
                     due = timer
         return due
@@ -202,6 +204,32 @@ class Session:
         for conn in list(self._connections.values()):
             self._connection_event(Event.STOP, conn, now, detail)
         self._session_event(Event.STOP, now)
+
+    def blocked(self, conn: ConnectionId, since: float | None) -> None:
+        """Since when the peer has taken nothing of what there is to send; None: it takes it. To be told
+        before each `tick`."""
+        found = self._connections.get(conn)
+        if found is not None:
+            found.blocked_since = since
+
+    def pause(self, now: float, notification: Notification, seconds: float | None) -> None:
+        """End an Established session (AutomaticStop, RFC 4271 section 8.1.2, event 8) and stay in IDLE for so
+        long; None: until `start`."""
+        for conn in list(self._connections.values()):
+            self._connection_event(Event.AUTOMATIC_STOP, conn, now, _Detail(sent=notification))
+        self._idle_until = None if seconds is None else now + seconds
+
+    def keepalive(self, now: float) -> None:
+        """Send a KEEPALIVE on the Established connection, though it is not due."""
+        for conn in self._connections.values():
+            if conn.state is State.ESTABLISHED:
+                self._on_keepalive_due(conn, TABLE[conn.state, Event.KEEPALIVE_EXPIRES], now, _NOTHING)
+
+    def hurry(self, now: float) -> None:
+        """Dial soon: what made attempts fail may be mended."""
+        self._attempts = 0
+        self._dial_at = None
+        self._schedule_dial(now)
 
     def reconfigure(self, config: SessionConfig, now: float) -> None:
         """Take a new configuration. Only where one of `OPEN_FIELDS` changed the session is reset, and starts
@@ -232,8 +260,11 @@ class Session:
         for conn in list(self._connections.values()):
             if conn.hold_deadline is not None and conn.hold_deadline <= now:
                 self._connection_event(Event.HOLD_EXPIRES, conn, now)
-            elif conn.keepalive_deadline is not None and conn.keepalive_deadline <= now:
+                continue
+            if conn.keepalive_deadline is not None and conn.keepalive_deadline <= now:
                 self._connection_event(Event.KEEPALIVE_EXPIRES, conn, now)
+            if conn.send_hold_deadline is not None and conn.send_hold_deadline <= now:
+                self._check_send_hold(conn, now)
         if self._dial_at is not None and self._dial_at <= now:
             self._session_event(Event.CONNECT_RETRY_EXPIRES, now)
         if self._idle_until is not None and self._idle_until <= now:
@@ -437,6 +468,8 @@ class Session:
         self._dial_at = None
         self.established_at = now
         self._restart_hold(conn, now)
+        if negotiated.hold_time:
+            conn.send_hold_deadline = now + self._send_hold_time(conn)
         self._actions.append(Established(conn.id, negotiated))
 
     def _on_alive(self, conn: _Connection, row: Transition, now: float, detail: _Detail) -> None:
@@ -522,6 +555,10 @@ class Session:
             add_path_send=families
             & ours.add_path_families(AddPathMode.SEND)
             & theirs.add_path_families(AddPathMode.RECEIVE),
+            restart_on_notification=all(
+                one.graceful_restart is not None and one.graceful_restart.notification
+                for one in (ours, theirs)
+            ),
             long_lived=all(
                 one.long_lived_graceful_restart is not None and one.graceful_restart is not None
                 for one in (ours, theirs)
@@ -585,6 +622,8 @@ class Session:
         was_established = conn.state is State.ESTABLISHED
         notification = detail.sent or row.notification
         if notification is not None:
+            if conn.negotiated is not None and conn.negotiated.restart_on_notification:
+                notification = notification.as_hard_reset()
             self._send_notification(conn, notification)
         self._close(conn)
         text = _down_text(detail, notification)
@@ -612,6 +651,20 @@ class Session:
     def _send(self, conn: _Connection, kind: MessageType, message: bytes) -> None:
         self.counters.sent[kind] += 1
         self._actions.append(Send(conn.id, message))
+
+    def _send_hold_time(self, conn: _Connection) -> float:
+        """RFC 9687 section 3.2: the greater of eight minutes and twice the hold time."""
+        assert conn.negotiated is not None
+        return max(self.config.send_hold_time, 2.0 * conn.negotiated.hold_time)
+
+    def _check_send_hold(self, conn: _Connection, now: float) -> None:
+        """The SendHoldTimer (RFC 9687) is not restarted with each message sent: when it is due it is looked
+        since when nothing could be sent."""
+        since = now if conn.blocked_since is None else conn.blocked_since
+        conn.send_hold_deadline = since + self._send_hold_time(conn)
+        if conn.send_hold_deadline <= now:
+            detail = _Detail(text="the peer takes nothing of what is sent")
+            self._connection_event(Event.SEND_HOLD_EXPIRES, conn, now, detail)
 
     def _restart_hold(self, conn: _Connection, now: float) -> None:
         assert conn.negotiated is not None

@@ -35,6 +35,8 @@ class SessionConfig:
     connect_retry_time ... up to this
     idle_hold_min, _max how long to stay idle after an error: doubles with each error from one to the other
     open_time          how long to wait for an OPEN (RFC 4271 section 8.2.2: a large hold time)
+    send_hold_time     how long the peer may take nothing of what we send (RFC 9687); or twice the negotiated
+                       hold time where that is more
     restart_time       for how long the peer should keep our routes when we restart; 0: no graceful restart
     add_path           what we want to do with several paths of a prefix, in every family (RFC 7911)
     long_lived_time    for how long the peer should keep our routes after that, as a last resort (RFC 9494);
@@ -59,6 +61,7 @@ class SessionConfig:
     idle_hold_min: float = 5.0
     idle_hold_max: float = 30.0
     open_time: float = 240.0
+    send_hold_time: float = 480.0
     four_octet_as: bool = True
     route_refresh: bool = True
     enhanced_route_refresh: bool = False
@@ -101,7 +104,9 @@ class SessionConfig:
         # The Forwarding State bit is always set: kernel routes outlive this process, and a reflector forwards
         # nothing that a restart could have harmed.
         families = tuple((int(family), SAFI_UNICAST, True) for family in sorted(self.families))
-        return GracefulRestart(min(self.restart_time, 4095), families, restarted=self.restarting)
+        return GracefulRestart(
+            min(self.restart_time, 4095), families, restarted=self.restarting, notification=True
+        )
 
     def _long_lived(self) -> LongLivedGracefulRestart:
         time = min(self.long_lived_time, (1 << 24) - 1)
@@ -136,7 +141,8 @@ class Negotiated:
     """What both ends agreed on. `hold_time` and `keepalive` are in seconds, 0 for none.
 
     `add_path_receive` and `add_path_send` are the families in which the peer, or we, send path identifiers
-    (RFC 7911); `long_lived`: both ends offered long-lived graceful restart (RFC 9494)."""
+    (RFC 7911); `long_lived`: both ends offered long-lived graceful restart (RFC 9494);
+    `restart_on_notification`: graceful restart holds after a NOTIFICATION too (RFC 8538)."""
 
     hold_time: int
     keepalive: float
@@ -152,6 +158,7 @@ class Negotiated:
     add_path_receive: frozenset[Family] = frozenset()
     add_path_send: frozenset[Family] = frozenset()
     long_lived: bool = False
+    restart_on_notification: bool = False
 
     @property
     def ibgp(self) -> bool:

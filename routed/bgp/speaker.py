@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import Final, Protocol
 
 from routed import log
@@ -20,20 +20,25 @@ from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
 from routed.bgp.errors import Cease
 from routed.bgp.handover import Handover
 from routed.bgp.listening import Listeners
+from routed.bgp.network import Network, TcpNetwork, descriptors_for_connections
 from routed.bgp.nlri import Family
 from routed.bgp.path import NextHopTracker, SourceKind
 from routed.bgp.peer import Peer
+from routed.bgp.prefix_limit import limit_notification
 from routed.bgp.restart import Convergence, keeps_routes
 from routed.bgp.route import Address
+from routed.bgp.seldom import Seldom
 from routed.bgp.session import Negotiated
 from routed.bgp.tables import Tables
-from routed.bgp.transport import READ_OCTETS, Endpoint, Link, Network, TcpNetwork, reset
+from routed.bgp.transport import READ_OCTETS, Endpoint, Link, reset
 from routed.bgp.update import Update
 from routed.intent.filters import CompiledFilter
 from routed.intent.types import ExportPolicy
 
 #: How often what was kept for joining peers is let go, seconds.
 SNAPSHOT_TIME: Final = 5.0
+#: At most so many clients of ranges that have no session (yet); the oldest go first.
+HALF_OPEN_CLIENTS: Final = 4096
 
 
 class SpeakerListener(Protocol):
@@ -77,6 +82,9 @@ class Speaker:
         self._attached: dict[Peer, Attachment] = {}
         self._by_address: dict[Address, list[Peer]] = {}
         self._ranges: tuple[ClientRange, ...] = ()
+        self._half_open: dict[Peer, None] = {}
+        self._descriptors_said = 0
+        self._crowded = Seldom(self.loop, self._say_crowded, burst=1, seconds=60.0)
         self._flush_due = False
         self._closed = False
         self._listeners = Listeners(self.loop, self.network, self._on_accept, self.log)
@@ -108,7 +116,11 @@ class Speaker:
 
     def set_client_ranges(self, ranges: Iterable[ClientRange]) -> None:
         """Accept sessions from any address in these ranges."""
-        self._ranges = tuple(ranges)
+        old, self._ranges = self._ranges, tuple(ranges)
+        for one in old:
+            self._listeners.set_key(one.network, None)
+        for one in self._ranges:
+            self._listeners.set_key(one.network, one.password)
 
     def set_peer(self, config: PeerConfig) -> None:
         """Add a peer, or give one another configuration."""
@@ -206,9 +218,10 @@ class Speaker:
         self.tables.drain()
 
     def close(self, *, graceful: bool, message: str = "") -> None:
-        """End. `graceful`: peers that agreed to graceful restart keep our routes for the restart time; the
-        others,
-        and all where it is not, get a Cease (RFC 4724 section 4, RFC 9003)."""
+        """End. `graceful`: peers that agreed to graceful restart keep our routes for the restart time; they
+        are told by a NOTIFICATION where they agreed to RFC 8538, too, and by the end of the connection where
+        they did not (RFC 4724 section 4). The others, and all where it is not graceful, get a Cease (RFC
+        9003)."""
         self._closed = True
         self._listeners.close()
         self._convergence.cancel()
@@ -216,13 +229,16 @@ class Speaker:
         self._housekeeping.cancel()
         for peer in list(self.peers.values()):
             negotiated = peer.session.negotiated
-            if graceful and negotiated is not None and negotiated.capabilities.graceful_restart is not None:
-                peer.abandon()
-            else:
+            restarts = negotiated is not None and negotiated.capabilities.graceful_restart is not None
+            if not (graceful and restarts):
                 peer.stop(Cease.ADMIN_SHUTDOWN, message)
-                peer.abandon()
+            elif negotiated is not None and negotiated.restart_on_notification:
+                peer.stop(Cease.ADMIN_RESET, message)  # is no Hard Reset: the peer keeps our routes
+            peer.abandon()
             self._attached.pop(peer).close()
         self.peers.clear()
+        self._half_open.clear()
+        self._crowded.close()
 
     # What there is to see
 
@@ -251,6 +267,7 @@ class Speaker:
         """Routes may flow: join the export groups."""
         self._attached[peer].established(negotiated, end_of_rib=not self._convergence.pending)
         self._convergence.established(peer.name, negotiated)
+        self._half_open.pop(peer, None)
         peer.log.info(
             "session established",
             remote_as=negotiated.remote_as,
@@ -268,6 +285,9 @@ class Speaker:
         for finding in findings:
             peer.findings += 1
             peer.log.warning("bad UPDATE handled", finding=str(finding), count=peer.findings)
+        if peer.config.max_prefixes is not None and self._over_limit(peer) is not None:
+            # Not from here: the session may be in the middle of what it read.
+            self.loop.call_soon(self._limit_exceeded, peer)
         self._schedule_flush()
 
     def on_refresh(self, peer: Peer, family: Family) -> None:
@@ -303,19 +323,82 @@ class Speaker:
 
     def on_state(self, peer: Peer) -> None:
         """A session's state changed."""
+        if peer.config.dynamic and not peer.idle and not peer.has_connections:
+            self.loop.call_soon(self._forget_if_idle, peer)  # its time in IDLE, after an error, is over
         self._listener.on_status()
+
+    def on_listen_key(self, peer: Peer) -> None:
+        """The peer's connections are to be signed with another key. A client has the key of its range."""
+        if not peer.config.dynamic:
+            self._set_listen_key(peer.config.remote.address)
+
+    def accept_waiting(self) -> None:
+        """Accept connections that wait, before a key changes."""
+        self._listeners.accept_waiting()
 
     # Peers
 
     def _add(self, config: PeerConfig) -> Peer:
         peer = Peer(config, self.config, self, restarting=self._convergence.pending)
         self.peers[config.name] = peer
+        self._check_descriptors()
         self._attached[peer] = Attachment(peer, self.tables, self._on_stale_expired)
         self._by_address.setdefault(config.remote.address, []).append(peer)
-        if not config.dynamic:
-            self._convergence.expect(config.name, config.families)
+        if config.dynamic:
+            self._half_open[peer] = None
+        else:
+            self._set_listen_key(config.remote.address)
+            if config.held is None:
+                self._convergence.expect(config.name, config.families)
         peer.start()
         return peer
+
+    def _check_descriptors(self) -> None:
+        """A session needs a file descriptor, and another one while a collision is judged."""
+        needed, limit = 2 * len(self.peers), descriptors_for_connections()
+        if needed > limit > self._descriptors_said:
+            self._descriptors_said = limit
+            self.log.warning(
+                "the limit of open files is low for so many peers",
+                peers=len(self.peers),
+                sessions_possible=limit,
+                hint=f"raise it (LimitNOFILE, ulimit -n) by {needed - limit} or more",
+            )
+
+    def _set_listen_key(self, address: Address) -> None:
+        """Listen with the key of the peers at an address. A socket has one key for it."""
+        peers = [peer for peer in self._by_address.get(address, ()) if not peer.config.dynamic]
+        keys = dict.fromkeys(peer.protection.listening for peer in peers)
+        key = next((key for key in keys if key is not None), None)
+        self._listeners.set_key(ip_network(address), key)
+        if len({peer.config.password for peer in peers}) > 1:
+            names = ", ".join(sorted(peer.name for peer in peers))
+            self.log.warning(
+                "peerings with one address have different passwords: one of them counts for what they dial",
+                peers=names,
+            )
+
+    def _over_limit(self, peer: Peer) -> Family | None:
+        limit = peer.config.max_prefixes
+        if limit is None or not peer.established:
+            return None
+        return peer.prefix_limit.exceeded(limit, self._attached[peer].received(), peer.log)
+
+    def _limit_exceeded(self, peer: Peer) -> None:
+        """The peer sent more prefixes than it may."""
+        family = self._over_limit(peer)
+        limit = peer.config.max_prefixes
+        if family is None or limit is None:
+            return
+        time = peer.config.max_prefixes_time
+        peer.log.error(
+            "too many prefixes: the session ends",
+            family=family.name.lower(),
+            limit=limit,
+            again="in so many seconds" if time is not None else "when it is configured otherwise",
+            seconds=time,
+        )
+        peer.pause(limit_notification(family, limit), time)
 
     def _forget(self, peer: Peer) -> None:
         """Remove a peer whose session is over."""
@@ -327,14 +410,18 @@ class Speaker:
         peer.abandon()
         self._handover.keep(peer)
         self._attached.pop(peer).remove()
+        self._half_open.pop(peer, None)
+        if not peer.config.dynamic:
+            self._set_listen_key(peer.config.remote.address)
         self._convergence.forget(peer.name)
         self._listener.on_status()
         self._schedule_flush()
 
     def _forget_if_idle(self, peer: Peer) -> None:
-        """Remove a client that came from a range and has gone, unless it is back already."""
+        """Remove a client that came from a range and has gone, unless it is back already. One that made an
+        error is remembered until its time in IDLE is over, so that it cannot come back sooner."""
         attached = self._attached.get(peer)
-        if attached is not None and not (peer.has_connections or attached.restarting):
+        if attached is not None and not (peer.has_connections or attached.restarting or peer.idle):
             peer.stop(Cease.PEER_DECONFIGURED)
             self._forget(peer)
 
@@ -348,7 +435,24 @@ class Speaker:
             )
             reset(link.sock)
             return
+        if peer.config.password is not None and self._listeners.unprotected(link.remote.address):
+            peer.log.debug("connection refused: the password is not in force", remote=str(link.remote))
+            reset(link.sock)
+            return
         peer.accept(link)
+        if len(self._half_open) > HALF_OPEN_CLIENTS:
+            oldest = next(iter(self._half_open))
+            self._crowded(oldest)
+            oldest.stop(Cease.OUT_OF_RESOURCES)
+            self._forget(oldest)
+
+    def _say_crowded(self, count: int, oldest: Peer) -> None:
+        self.log.warning(
+            "too many clients without a session: the oldest are given up",
+            limit=HALF_OPEN_CLIENTS,
+            count=count,
+            address=str(oldest.config.remote.address),
+        )
 
     def _peer_for(self, remote: Endpoint) -> Peer | None:
         peers = self._by_address.get(remote.address)
@@ -369,6 +473,9 @@ class Speaker:
             remote_as=self.config.local_as,
             passive=True,
             route_reflector_client=True,
+            password=origin.password,
+            max_prefixes=origin.max_prefixes,
+            max_prefixes_time=origin.max_prefixes_time,
             dynamic=True,
         )
 

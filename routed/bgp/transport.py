@@ -1,4 +1,4 @@
-"""Sockets on the event loop: accept, dial, read and write for the sans-IO sessions.
+"""Connections on the event loop: read and write for the sans-IO sessions.
 
 Raw non-blocking sockets, not asyncio streams: what a thousand peers must be
 sent is the same few slices of an export group's log, and `sendmsg` takes them
@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from ipaddress import ip_address
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
 from typing import Protocol
 
 from routed.bgp.route import Address
+from routed.bgp.tcp_options import Progress, progress, set_hops, set_key
+from routed.resources import SecretValue
 
 #: One read; big enough that a full UPDATE burst of a peer is parsed in one go, small enough that no
 #: peer keeps the loop from the others for long.
@@ -29,9 +30,6 @@ WRITE_OCTETS = 256 * 1024
 MAX_BUFFERS = 1024
 #: Writes of one connection before it lets the others have a turn.
 WRITES_A_TURN = 4
-LISTEN_BACKLOG = 4096
-#: How long an attempt to connect may take, seconds.
-DIAL_TIMEOUT = 10.0
 
 Buffer = bytes | memoryview
 
@@ -84,14 +82,53 @@ def plain_address(text: str) -> Address:
     return mapped if mapped is not None else address
 
 
-def _family(address: Address) -> socket.AddressFamily:
-    return socket.AF_INET if address.version == 4 else socket.AF_INET6
+class LinkControl(Protocol):
+    """What can be changed on, and learned of, a connection below the octets that it carries."""
+
+    def set_key(self, key: SecretValue | None) -> None:
+        """Sign with another TCP-MD5 key from now on; None: with none. Raises OSError."""
+
+    def set_hops(self, hops: int | None) -> None:
+        """GTSM with so many hops; None: without. Raises OSError."""
+
+    def progress(self) -> Progress:
+        """What has happened so far."""
 
 
-def _prepare(sock: socket.socket) -> None:
-    sock.setblocking(False)
-    # A BGP message is worth sending at once: batches are made before they come here.
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+class NoControl:
+    """Of a connection that is not TCP: nothing can be set, and nothing is known."""
+
+    def set_key(self, key: SecretValue | None) -> None:
+        """Does nothing."""
+
+    def set_hops(self, hops: int | None) -> None:
+        """Does nothing."""
+
+    def progress(self) -> Progress:
+        """Nothing has happened."""
+        return Progress(0, 0, 0, 0)
+
+
+class TcpControl:
+    """The options of one connected TCP socket."""
+
+    __slots__ = ("_remote", "_sock")
+
+    def __init__(self, sock: socket.socket, remote: Address) -> None:
+        self._sock = sock
+        self._remote = ip_network(remote)
+
+    def set_key(self, key: SecretValue | None) -> None:
+        """See `LinkControl`."""
+        set_key(self._sock, self._remote, key)
+
+    def set_hops(self, hops: int | None) -> None:
+        """See `LinkControl`."""
+        set_hops(self._sock, hops)
+
+    def progress(self) -> Progress:
+        """See `LinkControl`."""
+        return progress(self._sock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +138,7 @@ class Link:
     sock: socket.socket
     local: Endpoint
     remote: Endpoint
+    control: LinkControl = field(default_factory=NoControl)
 
 
 class Connection:
@@ -115,9 +153,12 @@ class Connection:
         "_loop",
         "_part",
         "_sock",
+        "_unacknowledged",
         "_writing",
+        "blocked_since",
         "closed",
         "closing",
+        "control",
         "local",
         "octets_in",
         "octets_out",
@@ -141,6 +182,10 @@ class Connection:
         self._writing = False
         self.closed = False
         self.closing = False
+        self.control = link.control
+        self.blocked_since: float | None = None
+        """Since when (the loop's time) the socket has taken nothing of what there is to send."""
+        self._unacknowledged: tuple[int, float] = (-1, 0.0)
         self.outlets: list[Outlet] = []
         self.octets_in = 0
         self.octets_out = 0
@@ -179,20 +224,35 @@ class Connection:
             try:
                 sent = self._sock.sendmsg(buffers)
             except BlockingIOError:
+                if self.blocked_since is None:
+                    self.blocked_since = self._loop.time()
                 self._wait_writable()
                 return
             except OSError as error:
                 # Not from here: the owner may be in the middle of its own work on this connection.
-                self._loop.call_soon(self._lost, _explain(error))
+                self._loop.call_soon(self._lost, explain(error))
                 self.outlets.clear()
                 self._control.clear()
                 return
             self.octets_out += sent
+            self.blocked_since = None
             if outlet is not None:
                 outlet.advance(sent)
             else:
                 self._control_sent(sent)
         self._wait_writable()
+
+    def stalled_since(self) -> float | None:
+        """Since when (the loop's time) the peer has taken nothing, though there was something to send; None:
+        it takes what there is. What TCP itself holds is only known from one call to the next."""
+        if self.blocked_since is not None or self.closed:
+            return self.blocked_since
+        progress = self.control.progress()
+        acknowledged, since = self._unacknowledged
+        if progress.waiting and progress.acknowledged == acknowledged:
+            return since
+        self._unacknowledged = (progress.acknowledged if progress.waiting else -1, self._loop.time())
+        return None
 
     def _next_buffers(self) -> tuple[Sequence[Buffer], Outlet | None]:
         """What to send next, and the outlet it is from (None: control messages)."""
@@ -239,7 +299,7 @@ class Connection:
         except BlockingIOError:
             return
         except OSError as error:
-            self._lost(_explain(error))
+            self._lost(explain(error))
             return
         if count == 0:
             self._lost("closed by the peer")
@@ -260,175 +320,14 @@ class Connection:
         self._sock.close()
 
 
-def _endpoint(name: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+def endpoint_of(name: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+    """The endpoint that a socket name of either family stands for."""
     return Endpoint(plain_address(name[0]), name[1])
 
 
-def _explain(error: OSError) -> str:
+def explain(error: OSError) -> str:
+    """The error in words."""
     return error.strerror or errno.errorcode.get(error.errno or 0, str(error))
-
-
-AcceptCallback = Callable[[Link], None]
-
-
-class Listener:
-    """Accepts connections on one address and port; all that wait are taken in one turn of the loop."""
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, on_accept: AcceptCallback
-    ) -> None:
-        """Raises OSError where the address and port cannot be had."""
-        self._loop = loop
-        self._on_accept = on_accept
-        sock = socket.socket(_family(endpoint.address), socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if endpoint.address.version == 6:
-                # The IPv4 socket is another one, so that each can be bound, and fail, by itself.
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((str(endpoint.address), endpoint.port))
-            sock.listen(LISTEN_BACKLOG)
-        except OSError:
-            sock.close()
-            raise
-        self._sock = sock
-        self.endpoint = _endpoint(sock.getsockname())
-        loop.add_reader(sock.fileno(), self._on_readable)
-
-    def close(self) -> None:
-        """Accept no more."""
-        if self._sock.fileno() >= 0:
-            self._loop.remove_reader(self._sock.fileno())
-            self._sock.close()
-
-    def _on_readable(self) -> None:
-        while True:
-            try:
-                sock, name = self._sock.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    # Out of descriptors: the backlog stays readable, so look again only after a while.
-                    self._loop.remove_reader(self._sock.fileno())
-                    self._loop.call_later(0.1, self._resume)
-                    return
-                continue  # the peer was gone before it was accepted
-            try:
-                _prepare(sock)
-                self._on_accept(Link(sock, _endpoint(sock.getsockname()), _endpoint(name)))
-            except OSError:
-                sock.close()
-
-    def _resume(self) -> None:
-        if self._sock.fileno() >= 0:
-            self._loop.add_reader(self._sock.fileno(), self._on_readable)
-
-
-DialDone = Callable[[Link | None, str], None]
-
-
-class Dial:
-    """One attempt to connect; `done` gets the connection, or None and the reason."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        remote: Endpoint,
-        source: Address | None,
-        done: DialDone,
-        *,
-        timeout: float,
-    ) -> None:
-        self._loop = loop
-        self._done = done
-        self._sock: socket.socket | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        sock = socket.socket(_family(remote.address), socket.SOCK_STREAM)
-        self._sock = sock
-        try:
-            _prepare(sock)
-            if source is not None:
-                sock.bind((str(source), 0))
-            code = sock.connect_ex((str(remote.address), remote.port))
-        except OSError as error:
-            loop.call_soon(self._finish, _explain(error))
-            return
-        if code not in (0, errno.EINPROGRESS):
-            loop.call_soon(self._finish, os.strerror(code))
-            return
-        loop.add_writer(sock.fileno(), self._on_writable)
-        self._timer = loop.call_later(timeout, self._finish, "timed out")
-
-    def close(self) -> None:
-        """Give up without a word to `done`."""
-        sock = self._release()
-        if sock is not None:
-            sock.close()
-
-    def _on_writable(self) -> None:
-        assert self._sock is not None
-        code = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if code:
-            self._finish(os.strerror(code))
-            return
-        sock = self._release()
-        if sock is None:
-            return
-        try:
-            link = Link(sock, _endpoint(sock.getsockname()), _endpoint(sock.getpeername()))
-        except OSError as error:  # the other end is gone already
-            sock.close()
-            self._done(None, _explain(error))
-        else:
-            self._done(link, "")
-
-    def _finish(self, reason: str) -> None:
-        sock = self._release()
-        if sock is not None:
-            sock.close()
-            self._done(None, reason)
-
-    def _release(self) -> socket.socket | None:
-        sock, self._sock = self._sock, None
-        if self._timer is not None:
-            self._timer.cancel()
-        if sock is not None:
-            self._loop.remove_writer(sock.fileno())
-        return sock
-
-
-class Closable(Protocol):
-    """Something that accepts, or dials, until it is told to end."""
-
-    def close(self) -> None:
-        """End it."""
-
-
-class Network(Protocol):
-    """How a speaker reaches others; `TcpNetwork`, or one in memory in the tests."""
-
-    def listen(self, endpoint: Endpoint, on_accept: AcceptCallback) -> Closable:
-        """Accept connections. Raises OSError where the endpoint cannot be had."""
-
-    def dial(self, remote: Endpoint, source: Address | None, done: DialDone) -> Closable:
-        """Try to connect; `done` is called later, and not at all after `close`."""
-
-
-class TcpNetwork:
-    """TCP, as the kernel gives it."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-
-    def listen(self, endpoint: Endpoint, on_accept: AcceptCallback) -> Closable:
-        """See `Network`."""
-        return Listener(self._loop, endpoint, on_accept)
-
-    def dial(self, remote: Endpoint, source: Address | None, done: DialDone) -> Closable:
-        """See `Network`."""
-        return Dial(self._loop, remote, source, done, timeout=DIAL_TIMEOUT)
 
 
 def reset(sock: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""Real sockets on loopback: accept, dial, order and bounds of what is sent."""
+"""Connections on real sockets: order and bounds of what is sent, and how they end."""
 
 from __future__ import annotations
 
@@ -9,15 +9,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from routed.bgp.transport import (
-    READ_OCTETS,
-    Buffer,
-    Connection,
-    Endpoint,
-    Link,
-    TcpNetwork,
-    plain_address,
-)
+from routed.bgp.transport import READ_OCTETS, Buffer, Connection, Endpoint, Link, plain_address
 
 LOOPBACK = ip_address("127.0.0.1")
 
@@ -68,59 +60,6 @@ def link_pair() -> tuple[Link, socket.socket]:
     ours.setblocking(False)
     end = Endpoint(LOOPBACK, 1)
     return Link(ours, end, end), theirs
-
-
-def test_dial_and_accept_know_both_ends() -> None:
-    async def main() -> None:
-        network = TcpNetwork(asyncio.get_running_loop())
-        accepted: list[Link] = []
-        dialed: list[tuple[Link | None, str]] = []
-        listener = network.listen(Endpoint(LOOPBACK, 0), accepted.append)
-        port = listener.endpoint.port  # type: ignore[attr-defined]
-        network.dial(Endpoint(LOOPBACK, port), ip_address("127.0.0.7"), lambda *what: dialed.append(what))
-        await until(lambda: accepted and dialed)
-        ours, reason = dialed[0]
-        assert ours is not None
-        assert reason == ""
-        assert ours.local == accepted[0].remote
-        assert ours.local.address == ip_address("127.0.0.7")
-        assert ours.remote == accepted[0].local
-        for link in (ours, accepted[0]):
-            link.sock.close()
-        listener.close()
-
-    asyncio.run(main())
-
-
-def test_a_dial_that_fails_says_why_and_a_closed_one_says_nothing() -> None:
-    async def main() -> None:
-        network = TcpNetwork(asyncio.get_running_loop())
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        failed: list[tuple[Link | None, str]] = []
-        network.dial(Endpoint(LOOPBACK, port), None, lambda *what: failed.append(what))
-        await until(lambda: failed)
-        assert failed == [(None, "Connection refused")]
-        network.dial(Endpoint(LOOPBACK, port), ip_address("203.0.113.9"), lambda *what: failed.append(what))
-        await until(lambda: len(failed) == 2)
-        assert failed[1] == (None, "Cannot assign requested address")
-        network.dial(Endpoint(LOOPBACK, port), None, lambda *what: failed.append(what)).close()
-        await asyncio.sleep(0)
-        assert len(failed) == 2
-
-    asyncio.run(main())
-
-
-def test_a_port_that_is_taken_is_an_os_error() -> None:
-    async def main() -> None:
-        network = TcpNetwork(asyncio.get_running_loop())
-        first = network.listen(Endpoint(LOOPBACK, 0), lambda link: None)
-        with pytest.raises(OSError, match="Address already in use"):
-            network.listen(first.endpoint, lambda link: None)  # type: ignore[attr-defined]
-        first.close()
-
-    asyncio.run(main())
 
 
 def test_what_is_read_goes_to_the_handler_and_so_does_the_end() -> None:
