@@ -61,8 +61,7 @@ def announced(speaker: Speaker) -> dict[str, list[str]]:
         nlri = {
             one
             for group in groups.groups.values()
-            for one, (_attributes, source) in group.adj_out.items()
-            if not source.kind.bgp
+            for one in group.prefixes(lambda source: not source.kind.bgp)
         }
         result[family.name.lower()] = [to_text(one, family) for one in sorted(nlri)]
     return result

@@ -13,7 +13,7 @@ members and split horizon is as in other groups, with route keys (identifier and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from routed.bgp.adj_out import Advert, Turn
@@ -21,7 +21,7 @@ from routed.bgp.adj_rib_in import Entry, paths_of
 from routed.bgp.export import Exporter
 from routed.bgp.group import DEFAULT_LIMITS, Group, GroupKey, Limits
 from routed.bgp.nlri_codec import PATH_ID_OCTETS
-from routed.bgp.path import Path, SourceKind
+from routed.bgp.path import Path, Source, SourceKind
 
 EntryChanges = Iterable[tuple[Entry | None, Sequence[bytes]]]
 """Changed prefixes by all their paths, as Loc-RIB holds them; None: there is none any more."""
@@ -61,9 +61,9 @@ class AddPathGroup(Group):
                         self._announce(turn, adverts, one)
         return self._write(turn)
 
-    def prefixes(self) -> set[bytes]:
-        """The NLRI that are advertised now."""
-        return {key[PATH_ID_OCTETS:] for key in self.adj_out}
+    def prefixes(self, wanted: Callable[[Source], bool] | None = None) -> set[bytes]:
+        """See `Group.prefixes`."""
+        return {key[PATH_ID_OCTETS:] for key in super().prefixes(wanted)}
 
     def _adverts(
         self, entry: Entry | None, nlri: Sequence[bytes]

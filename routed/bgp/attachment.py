@@ -1,67 +1,66 @@
 """What a peer has in the tables: in each family a source of paths and, while its session is up, a place in an
-export group; and how its routes outlive the session where graceful restart says so (RFC 4724 section 4.2)."""
+export group. How its routes outlive the session is in `stale`."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING
 
 from routed.bgp.errors import Finding
 from routed.bgp.export import ExportTarget
-from routed.bgp.filters import compile_import
 from routed.bgp.groups import GroupKey, Member
+from routed.bgp.message import RefreshSubtype, encode_route_refresh
 from routed.bgp.nlri import Family
 from routed.bgp.path import Source, SourceKind
 from routed.bgp.peer import Peer
-from routed.bgp.restart import preserved_families
+from routed.bgp.restart import long_lived_times, preserved_families, restart_families
 from routed.bgp.session import Negotiated
+from routed.bgp.stale import StaleRoutes
 from routed.bgp.tables import Tables
 from routed.bgp.update import Update
-from routed.intent.filters import CompiledFilter, Direction
 
-#: How long a peer that came back may take for its End-of-RIB before its stale routes go, seconds.
-END_OF_RIB_TIME: Final = 120.0
+if TYPE_CHECKING:
+    from routed.intent.filters import CompiledFilter
 
 
 class Attachment:
     """One peer in the tables. Made with the peer, and gone with it."""
 
-    def __init__(self, peer: Peer, tables: Tables, stale_expired: Callable[[Peer], None]) -> None:
-        """`stale_expired`: told when stale routes were dropped because the time for them was over."""
+    def __init__(self, peer: Peer, tables: Tables, stale_changed: Callable[[Peer, str], None]) -> None:
+        """`stale_changed` is told what became of stale routes when the time for them was over."""
         self._peer = peer
         self._tables = tables
-        self._stale_expired = stale_expired
         self._import_filters: dict[Family, tuple[tuple[str, CompiledFilter | None], ...]] = {}
-        self._stale_timer: asyncio.TimerHandle | None = None
         self.sources: dict[Family, Source] = {}
         self.members: dict[Family, Member] = {}
+        self._stale = StaleRoutes(tables.ribs, self.sources, lambda what: stale_changed(peer, what))
+        self._ends_of_rib_due = False
+        self._refresh_due: set[Family] = set()
+        self._whole: set[Family] = set()
 
     # A session
 
     def established(self, negotiated: Negotiated, *, end_of_rib: bool) -> None:
         """The session is up: join the export groups. `end_of_rib`: say when the table is whole."""
-        preserved = preserved_families(negotiated)
+        self._ends_of_rib_due = not end_of_rib
+        self._refresh_due.clear()
+        self._whole.clear()
         for family in negotiated.families:
             source = self._source(family, negotiated)
             old = self.sources.get(family)
             if old is not None and _same_peer(old, source):
                 source = old
-                if family not in preserved:
-                    # RFC 4724 section 4.2: the peer lost its forwarding state, so its
-                    # old routes lead nowhere.
-                    self._tables.ribs[family].sweep_stale(source)
+                kept = preserved_families(negotiated, long_lived=self._stale.is_long_lived(family))
+                self._stale.up(family, preserved=family in kept)
             elif old is not None:
-                self._tables.ribs[family].drop(old)
+                self._drop(family)
             if old is not source:
                 self._import_filters.pop(family, None)
             self.sources[family] = source
             self._set_import_policy(family, source)
             self._join(family, source, negotiated, end_of_rib=end_of_rib)
         for family in self.sources.keys() - negotiated.families:
-            self._tables.ribs[family].drop(self.sources.pop(family))
-        if self._stale_timer is not None:
-            self._expire_stale_after(END_OF_RIB_TIME)
+            self._drop(family)
 
     def take(self, updates: list[Update]) -> tuple[list[Family], list[Finding]]:
         """Take in the routes of UPDATEs, in order. Returns the families whose table they made whole, and the
@@ -73,40 +72,78 @@ class Attachment:
             for family, nlri in update.withdrawn:
                 ribs[family].withdraw(sources[family], nlri)
             for family, attributes, nlri in update.announced:
-                ribs[family].insert(sources[family].path(attributes), nlri)
+                ribs[family].announce(sources[family], attributes, nlri)
             if update.end_of_rib is not None:
-                self._end_of_rib(update.end_of_rib)
+                self._stale.end_of_rib(update.end_of_rib)
+                self._whole.add(update.end_of_rib)
                 whole.append(update.end_of_rib)
             if update.errors:
                 findings += update.errors
         return whole, findings
 
-    def down(self, keep: frozenset[Family], seconds: float | None) -> None:
-        """The session is over: leave the groups; routes of the families in `keep` stay, stale, for so long
-        (None: until somebody else ends it)."""
+    def refresh(self, family: Family, subtype: int) -> None:
+        """The peer sent a ROUTE-REFRESH (RFC 2918, RFC 7313)."""
+        negotiated = self._peer.session.negotiated
+        member = self.members.get(family)
+        if member is None or negotiated is None:
+            return
+        if subtype == RefreshSubtype.BEGIN:
+            # RFC 7313 section 4: with graceful restart, a BoRR before End-of-RIB means nothing.
+            if negotiated.capabilities.graceful_restart is None or family in self._whole:
+                self._stale.begin_refresh(family)
+            else:
+                self._peer.log.warning(
+                    "route refresh ignored: it begins before End-of-RIB", family=family.name
+                )
+        elif subtype == RefreshSubtype.END:
+            self._stale.end_refresh(family)
+        elif not negotiated.enhanced_route_refresh:
+            member.resend()
+        elif self._ends_of_rib_due:
+            self._refresh_due.add(family)  # our own BoRR may not come before our End-of-RIB either
+        else:
+            member.resend(*_refresh_marks(family))
+
+    def send_end_of_rib(self) -> None:
+        """Tell the peer that this is all, where that was put off; and what had to come after it."""
+        if not self._ends_of_rib_due:
+            return
+        self._ends_of_rib_due = False
+        for family, member in self.members.items():
+            member.send_end_of_rib()
+            if family in self._refresh_due:
+                member.resend(*_refresh_marks(family))
+        self._refresh_due.clear()
+
+    def down(self, keep: frozenset[Family], negotiated: Negotiated | None) -> None:
+        """The session is over: leave the groups; routes of the families in `keep` stay, stale, for as long as
+        was agreed on (None: until somebody else ends it)."""
         self._leave()
         for family in list(self.sources):
-            rib = self._tables.ribs[family]
-            if family in keep:
-                # RFC 4724 section 4.2: what was stale before is not kept another time.
-                rib.sweep_stale(self.sources[family])
-                rib.mark_stale(self.sources[family])
-            else:
-                rib.drop(self.sources.pop(family))
-        self._cancel_stale_timer()
-        if keep and seconds is not None:
-            self._expire_stale_after(seconds)
+            if family not in keep:
+                self._drop(family)
+                continue
+            seconds: float | None = None
+            if negotiated is not None:
+                restart = negotiated.capabilities.graceful_restart
+                listed = restart is not None and family in restart_families(negotiated)
+                seconds = restart.restart_time if restart is not None and listed else 0
+            times = {} if negotiated is None else long_lived_times(negotiated)
+            self._stale.down(family, seconds, times)
 
     def remove(self) -> None:
         """The peer is no more: so are its routes."""
-        self._cancel_stale_timer()
         self._leave()
-        for family, source in self.sources.items():
-            self._tables.ribs[family].drop(source)
+        for family in list(self.sources):
+            self._drop(family)
 
     def close(self) -> None:
         """The process ends: no timer is left."""
-        self._cancel_stale_timer()
+        self._stale.cancel()
+
+    def _drop(self, family: Family) -> None:
+        self._stale.forget(family)
+        self._tables.ribs[family].drop(self.sources.pop(family))
 
     def _leave(self) -> None:
         for family, member in self.members.items():
@@ -139,49 +176,18 @@ class Attachment:
 
     @property
     def restarting(self) -> bool:
-        """True while stale routes are waited for."""
-        return self._stale_timer is not None
+        """True while routes outlive their session, or did and are not all sent again."""
+        return self._stale.restarting
 
     def received(self) -> Mapping[Family, int]:
         """The number of routes in Adj-RIB-In, by family."""
         tables = {family: self._tables.ribs[family].sources.get(one) for family, one in self.sources.items()}
-        return {family: len(table.routes) for family, table in tables.items() if table is not None}
+        return {family: len(table) for family, table in tables.items() if table is not None}
 
     def advertised(self) -> Mapping[Family, int]:
         """The number of routes the peer is told of, by family. Counts its own among them where its group
         has any."""
         return {family: len(member.group.adj_out) for family, member in self.members.items()}
-
-    # Stale routes
-
-    def _end_of_rib(self, family: Family) -> None:
-        """The peer's table of a family is whole: what it did not send again is gone."""
-        self._tables.ribs[family].sweep_stale(self.sources[family])
-        if not self._has_stale():
-            self._cancel_stale_timer()
-
-    def _has_stale(self) -> bool:
-        tables = (self._tables.ribs[family].sources.get(source) for family, source in self.sources.items())
-        return any(table is not None and table.stale for table in tables)
-
-    def _expire_stale_after(self, seconds: float) -> None:
-        self._cancel_stale_timer()
-        self._stale_timer = asyncio.get_running_loop().call_later(seconds, self._on_stale_timer)
-
-    def _cancel_stale_timer(self) -> None:
-        if self._stale_timer is not None:
-            self._stale_timer.cancel()
-            self._stale_timer = None
-
-    def _on_stale_timer(self) -> None:
-        """The restart time, or the time for End-of-RIB, is over."""
-        self._stale_timer = None
-        for family, source in list(self.sources.items()):
-            if self._peer.established:
-                self._tables.ribs[family].sweep_stale(source)
-            else:
-                self._tables.ribs[family].drop(self.sources.pop(family))
-        self._stale_expired(self._peer)
 
     # Sources
 
@@ -197,6 +203,7 @@ class Attachment:
             local_as=negotiated.local_as,
             client=config.route_reflector_client,
             allowed_local_as=config.allowed_local_as,
+            add_path=family in negotiated.add_path_receive,
         )
 
     def _update_source(self, family: Family, source: Source) -> None:
@@ -214,8 +221,8 @@ class Attachment:
         if self._import_filters.get(family, ()) != key:
             self._import_filters[family] = key
             ibgp = source.kind is SourceKind.IBGP
-            functions = self._tables.filter_functions(names, family, Direction.IMPORT, ibgp)
-            self._tables.ribs[family].set_policy(source, compile_import(functions))
+            policy = self._tables.import_policy(names, family, ibgp=ibgp)
+            self._tables.ribs[family].set_policy(source, policy)
 
     # Export groups
 
@@ -229,8 +236,15 @@ class Attachment:
             router=self._tables.router[family],
             client=config.route_reflector_client,
             next_hop_mode=config.next_hop_mode,
+            long_lived=negotiated.capabilities.long_lived_graceful_restart is not None,
         )
-        return GroupKey(target, negotiated.four_octet_as, negotiated.max_message_size, config.filters)
+        return GroupKey(
+            target,
+            negotiated.four_octet_as,
+            negotiated.max_message_size,
+            config.filters,
+            config.add_path_limit if family in negotiated.add_path_send else 0,
+        )
 
     def _local_address(self, family: Family) -> bytes:
         """Our address as next hop in a family: the node's own, else that end of the connection."""
@@ -252,7 +266,14 @@ class Attachment:
         self._peer.connection.outlets.append(member)
 
 
+def _refresh_marks(family: Family) -> tuple[bytes, bytes]:
+    """BoRR and EoRR (RFC 7313 section 3)."""
+    return encode_route_refresh(family, RefreshSubtype.BEGIN), encode_route_refresh(
+        family, RefreshSubtype.END
+    )
+
+
 def _same_peer(old: Source, new: Source) -> bool:
     """Whether a session that came back is with the same router, so that its routes may have been kept."""
-    names = ("router_id", "remote_as", "local_as", "client", "allowed_local_as", "router")
+    names = ("router_id", "remote_as", "local_as", "client", "allowed_local_as", "router", "add_path")
     return all(getattr(old, name) == getattr(new, name) for name in names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
+from routed.bgp.capabilities import AddPathMode
 from routed.bgp.nlri import Family
 from routed.bgp.route import Address
 from routed.bgp.transport import Endpoint
@@ -13,6 +14,8 @@ from routed.resources import SecretValue
 
 DEFAULT_HOLD_TIME = 90
 DEFAULT_RESTART_TIME = 120
+#: How many paths of a prefix a peer with ADD-PATH is sent: more than routers share the load among.
+DEFAULT_ADD_PATH_LIMIT = 128
 #: How long a peer that sent too many prefixes stays down, seconds.
 DEFAULT_LIMIT_TIME = 300.0
 
@@ -47,6 +50,13 @@ class PeerConfig:
     hold_time: int = DEFAULT_HOLD_TIME
     keepalive_time: int | None = None
     restart_time: int = DEFAULT_RESTART_TIME
+    long_lived_time: int = 0
+    """Seconds for which routes outlive the restart time as a last resort, ours at the peer, and, for as long
+    as it says, its routes here (RFC 9494); 0: not at all."""
+    add_path: AddPathMode = AddPathMode.RECEIVE | AddPathMode.SEND
+    """Several paths of a prefix where the peer wants it too (RFC 7911): Calico's `add paths on`."""
+    add_path_limit: int = DEFAULT_ADD_PATH_LIMIT
+    """At most so many paths of a prefix are sent, the best ones; 1 or more."""
     allowed_local_as: int = 0
     filters: tuple[str, ...] = ()
     password: SecretValue | None = field(default=None, repr=False)

@@ -39,8 +39,9 @@ class PeerOwner(Protocol):
     def on_updates(self, peer: Peer, updates: list[Update]) -> None:
         """UPDATEs of one read, in order."""
 
-    def on_refresh(self, peer: Peer, family: Family) -> None:
-        """The peer asks for the whole table again (RFC 2918)."""
+    def on_refresh(self, peer: Peer, family: Family, subtype: int) -> None:
+        """The peer asks for the whole table again (RFC 2918), or marks where its own begins and ends
+        (`message.RefreshSubtype`, RFC 7313)."""
 
     def on_down(self, peer: Peer, down: sans_io.Down) -> None:
         """The session was up and is no more."""
@@ -246,7 +247,7 @@ class Peer:
                 self.protection.established(self.connection, action.negotiated.hold_time)
                 self._owner.on_established(self, action.negotiated)
             case sans_io.RefreshRequested():
-                self._owner.on_refresh(self, action.family)
+                self._owner.on_refresh(self, action.family, action.subtype)
             case sans_io.Down():
                 self.connection = None
                 self._owner.on_down(self, action)
@@ -310,6 +311,10 @@ def session_config(peer: PeerConfig, speaker: SpeakerConfig, *, restarting: bool
         passive=peer.passive,
         hold_time=peer.hold_time,
         keepalive_time=peer.keepalive_time,
+        enhanced_route_refresh=True,
+        extended_message=True,
+        add_path=peer.add_path,
         restart_time=peer.restart_time,
+        long_lived_time=peer.long_lived_time,
         restarting=restarting,
     )

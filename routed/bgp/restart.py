@@ -1,6 +1,6 @@
-"""Graceful restart (RFC 4724): when routes outlive their session, and when a start is over.
+"""Graceful restart (RFC 4724, RFC 9494): when routes outlive their session, and when a start is over.
 
-The helper's side is two pure functions. The restarting side is `Convergence`: a
+The helper's side is pure functions of what was agreed, and `stale`. The restarting side is `Convergence`: a
 speaker that has just started cannot know whether its peers hold routes of an
 earlier run of it, so every start is taken for a restart. Until the peers have
 sent their tables our own End-of-RIB is held back, so that a peer does not drop
@@ -23,28 +23,49 @@ ABSENT_PEER_TIME: Final = 30.0
 END_OF_RIB_TIME: Final = 60.0
 
 
-def preserved_families(negotiated: Negotiated) -> frozenset[Family]:
-    """The families in which the peer says that its forwarding state outlived the restart (the F bit)."""
-    restart = negotiated.capabilities.graceful_restart
-    if restart is None:
-        return frozenset()
-    forwarding = {(afi, safi) for afi, safi, kept in restart.families if kept}
+def preserved_families(negotiated: Negotiated, *, long_lived: bool = False) -> frozenset[Family]:
+    """The families in which the peer says that its forwarding state outlived the restart: the F bit of
+    graceful restart, or of the long-lived one, which counts once that has begun (RFC 9494 section 4.2)."""
+    capabilities = negotiated.capabilities
+    if long_lived:
+        last = capabilities.long_lived_graceful_restart
+        forwarding = {(afi, safi) for afi, safi, kept, _ in last.families if kept} if last else set()
+    else:
+        restart = capabilities.graceful_restart
+        forwarding = {(afi, safi) for afi, safi, kept in restart.families if kept} if restart else set()
     return frozenset(family for family in negotiated.families if (int(family), SAFI_UNICAST) in forwarding)
 
 
-def keeps_routes(negotiated: Negotiated, down: Down) -> frozenset[Family]:
-    """The families whose routes stay in use after a session ended (RFC 4724 section 4.2).
-
-    None after a NOTIFICATION, from either end: that is no restart; unless both ends agreed that it is one
-    (RFC 8538 section 4) and it is not a Hard Reset."""
+def restart_families(negotiated: Negotiated) -> frozenset[Family]:
+    """The families that graceful restart was agreed on for, and for any time at all."""
     restart = negotiated.capabilities.graceful_restart
     if restart is None or not restart.restart_time:
         return frozenset()
+    listed = {(afi, safi) for afi, safi, _kept in restart.families}
+    return frozenset(family for family in negotiated.families if (int(family), SAFI_UNICAST) in listed)
+
+
+def long_lived_times(negotiated: Negotiated) -> dict[Family, int]:
+    """For how many seconds stale routes are kept as a last resort when the restart time is over (RFC 9494);
+    families without are not in it."""
+    last = negotiated.capabilities.long_lived_graceful_restart
+    if not negotiated.long_lived or last is None:
+        return {}
+    listed = {(afi, safi): seconds for afi, safi, _kept, seconds in last.families}
+    times = {family: listed.get((int(family), SAFI_UNICAST), 0) for family in negotiated.families}
+    return {family: seconds for family, seconds in times.items() if seconds}
+
+
+def keeps_routes(negotiated: Negotiated, down: Down) -> frozenset[Family]:
+    """The families whose routes stay in use after a session ended (RFC 4724 section 4.2, RFC 9494 section
+    4.2).
+
+    None after a NOTIFICATION, from either end: that is no restart; unless both ends agreed that it is one
+    (RFC 8538 section 4) and it is not a Hard Reset."""
     for notification in (down.sent, down.received):
         if notification is not None and (notification.hard_reset or not negotiated.restart_on_notification):
             return frozenset()
-    listed = {(afi, safi) for afi, safi, _kept in restart.families}
-    return frozenset(family for family in negotiated.families if (int(family), SAFI_UNICAST) in listed)
+    return restart_families(negotiated) | long_lived_times(negotiated).keys()
 
 
 class Convergence:

@@ -198,6 +198,16 @@ class LocRib:
             stale, adj_rib_in.stale = adj_rib_in.stale, set()
             self.withdraw(source, stale)
 
+    def sweep_long_lived(self, source: Source) -> None:
+        """Remove the stale paths that are a last resort, and no others: the time for those is over."""
+        adj_rib_in = self.sources.get(source)
+        if adj_rib_in is not None:
+            paths = {key: adj_rib_in.path(key) for key in adj_rib_in.stale}
+            self.withdraw(
+                source,
+                [key for key, path in paths.items() if path and LLGR_STALE in path.attributes.communities],
+            )
+
     def set_policy(self, source: Source, policy: PathFilter | None) -> None:
         """Put another import policy in force and apply it to what the source sent before."""
         adj_rib_in = self.sources.get(source)

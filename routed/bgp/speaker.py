@@ -11,7 +11,7 @@ import asyncio
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_network
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from routed import log
 from routed.bgp import session as sans_io
@@ -32,8 +32,10 @@ from routed.bgp.session import Negotiated
 from routed.bgp.tables import Tables
 from routed.bgp.transport import READ_OCTETS, Endpoint, Link, reset
 from routed.bgp.update import Update
-from routed.intent.filters import CompiledFilter
 from routed.intent.types import ExportPolicy
+
+if TYPE_CHECKING:
+    from routed.intent.filters import CompiledFilter
 
 #: How often what was kept for joining peers is let go, seconds.
 SNAPSHOT_TIME: Final = 5.0
@@ -290,12 +292,11 @@ class Speaker:
             self.loop.call_soon(self._limit_exceeded, peer)
         self._schedule_flush()
 
-    def on_refresh(self, peer: Peer, family: Family) -> None:
-        """RFC 2918: the peer asks for everything again."""
-        member = self._attached[peer].members.get(family)
-        if member is not None:
-            member.resend()
-            peer.wake_writer()
+    def on_refresh(self, peer: Peer, family: Family, subtype: int) -> None:
+        """RFC 2918: the peer asks for everything again; RFC 7313: it begins or ends to send everything."""
+        self._attached[peer].refresh(family, subtype)
+        peer.wake_writer()
+        self._schedule_flush()
 
     def on_down(self, peer: Peer, down: sans_io.Down) -> None:
         """A session, or an attempt, has ended."""
@@ -311,8 +312,7 @@ class Speaker:
             keep = frozenset(attached.sources)
         elif negotiated is not None and peer.name in self.peers:
             keep = keeps_routes(negotiated, down)
-        restart = None if negotiated is None else negotiated.capabilities.graceful_restart
-        attached.down(keep, None if restart is None else restart.restart_time)
+        attached.down(keep, None if peer in self._handover else negotiated)
         peer.log.warning(
             "session down", reason=down.text, routes="kept while it restarts" if keep else "dropped"
         )
@@ -342,7 +342,7 @@ class Speaker:
         peer = Peer(config, self.config, self, restarting=self._convergence.pending)
         self.peers[config.name] = peer
         self._check_descriptors()
-        self._attached[peer] = Attachment(peer, self.tables, self._on_stale_expired)
+        self._attached[peer] = Attachment(peer, self.tables, self._on_stale_changed)
         self._by_address.setdefault(config.remote.address, []).append(peer)
         if config.dynamic:
             self._half_open[peer] = None
@@ -504,9 +504,9 @@ class Speaker:
 
     # The start, and restarts
 
-    def _on_stale_expired(self, peer: Peer) -> None:
-        """The restart time, or the time for End-of-RIB, is over."""
-        peer.log.warning("stale routes dropped: the peer did not send them again in time")
+    def _on_stale_changed(self, peer: Peer, what: str) -> None:
+        """The time of a peer's stale routes is over; `what` became of them."""
+        peer.log.warning(what)
         if peer.config.dynamic:
             self._forget_if_idle(peer)
         self._schedule_flush()
@@ -516,8 +516,7 @@ class Speaker:
         self.flush()
         for peer in self.peers.values():
             peer.reconfigure(peer.config, self.config, restarting=False)
-            for member in self._attached[peer].members.values():
-                member.send_end_of_rib()
+            self._attached[peer].send_end_of_rib()
             peer.wake_writer()
         self._listener.on_converged(reason)
 
