@@ -1,20 +1,26 @@
-"""From a datastore's URL to the datastore."""
+"""From a datastore's URL, or the environment that calico-node has, to the datastore."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from routed.datastore.base import Datastore
 from routed.datastore.file import FileDatastore
 
+Environ = Mapping[str, str]
+
 
 class DatastoreURLError(ValueError):
-    """A URL that names no datastore. The text says what is wrong and what there is."""
+    """A URL, or an environment, that names no datastore. The text says what is wrong and what there is."""
 
 
-def _open_file(rest: str) -> Datastore:
+# What is behind a network is imported when it is asked for: a reflector without records, or a node with
+# files, does not pay for it.
+
+
+def _open_file(rest: str, environ: Environ) -> Datastore:
     """`file:PATH` as in a shell, or the `file:///PATH` of RFC 8089."""
     path = rest[2:] if rest.startswith("///") else rest
     if path.startswith("//"):
@@ -24,13 +30,35 @@ def _open_file(rest: str) -> Datastore:
     return FileDatastore(os.path.expanduser(path))
 
 
-_SCHEMES: dict[str, Callable[[str], Datastore]] = {"file": _open_file}
+def _open_etcd(rest: str, environ: Environ) -> Datastore:
+    from routed.datastore.etcd import EtcdDatastore
+    from routed.datastore.etcd_options import read_url
 
-_SUPPORTED = "file:PATH (a YAML or JSON file, or a folder of them)"
+    return EtcdDatastore(read_url("etcd", rest, environ))
 
 
-def open_datastore(url: str) -> Datastore:
-    """The datastore that a URL names. Nothing is read yet: what is not there is waited for by the watch.
+def _open_etcds(rest: str, environ: Environ) -> Datastore:
+    from routed.datastore.etcd import EtcdDatastore
+    from routed.datastore.etcd_options import read_url
+
+    return EtcdDatastore(read_url("etcds", rest, environ))
+
+
+_SCHEMES: dict[str, Callable[[str, Environ], Datastore]] = {
+    "file": _open_file,
+    "etcd": _open_etcd,
+    "etcds": _open_etcds,
+}
+
+_SUPPORTED = (
+    "file:PATH (a YAML or JSON file, or a folder of them), "
+    "or etcd://HOST:PORT[,HOST:PORT...] (etcds:// with TLS)"
+)
+
+
+def open_datastore(url: str, environ: Environ | None = None) -> Datastore:
+    """The datastore that a URL names, with what the environment says about how to get in. Nothing is read
+    yet: what is not there is waited for by the watch.
 
     Raises DatastoreURLError."""
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", url)
@@ -41,4 +69,48 @@ def open_datastore(url: str) -> Datastore:
         raise DatastoreURLError(
             f"{scheme!r} is not a kind of datastore that is supported: write {_SUPPORTED}"
         )
-    return _SCHEMES[scheme](url[match.end() :])
+    try:
+        return _SCHEMES[scheme](url[match.end() :], os.environ if environ is None else environ)
+    except DatastoreURLError:
+        raise
+    except ValueError as error:
+        raise DatastoreURLError(str(error)) from None
+
+
+def url_from_environ(environ: Environ) -> str:
+    """The URL that calico-node's variables mean (DATASTORE_TYPE, ETCD_ENDPOINTS); empty where they mean
+    none.
+
+    As in Calico, DATASTORE_TYPE is etcdv3 where ETCD_ENDPOINTS is set, else kubernetes: but only where
+    there is a hint of Kubernetes, since here there are other datastores too. Raises DatastoreURLError."""
+    kind = environ.get("DATASTORE_TYPE", "").strip().lower()
+    endpoints = environ.get("ETCD_ENDPOINTS", "").strip()
+    if kind == "etcdv3" or (not kind and endpoints):
+        return _etcd_url(endpoints, environ)
+    if kind == "kubernetes" or (not kind and any(environ.get(name) for name in _KUBERNETES_HINTS)):
+        return "kubernetes:"
+    if kind:
+        raise DatastoreURLError(f"DATASTORE_TYPE={kind!r} is not known: write etcdv3 or kubernetes")
+    return ""
+
+
+_KUBERNETES_HINTS = ("KUBERNETES_SERVICE_HOST", "KUBECONFIG", "K8S_API_ENDPOINT")
+
+
+def _etcd_url(endpoints: str, environ: Environ) -> str:
+    if not endpoints:
+        if environ.get("ETCD_DISCOVERY_SRV"):
+            raise DatastoreURLError(
+                "ETCD_DISCOVERY_SRV is not supported: name the members, "
+                "ETCD_ENDPOINTS=http://HOST:PORT[,http://HOST:PORT...]"
+            )
+        raise DatastoreURLError("DATASTORE_TYPE is etcdv3, but ETCD_ENDPOINTS is not set")
+    addresses: list[str] = []
+    schemes: set[str] = set()
+    for endpoint in filter(None, map(str.strip, endpoints.split(","))):
+        scheme, colon, rest = endpoint.rpartition("://")
+        schemes.add(scheme.lower() if colon else "http")
+        addresses.append(rest.rstrip("/"))
+    if not schemes <= {"http", "https"} or len(schemes) != 1:
+        raise DatastoreURLError("ETCD_ENDPOINTS: begin each with http://, or each with https://")
+    return f"{'etcds' if schemes == {'https'} else 'etcd'}://{','.join(addresses)}"
