@@ -1,5 +1,17 @@
-"""`python -m routed`."""
+"""The `routed` command, and `python -m routed`."""
 
-from routed.cli import main
+from __future__ import annotations
 
-main()
+from routed import daemon
+
+
+def main() -> None:
+    """Read the command line and do what it says; or be the daemon that it asked for."""
+    if not daemon.run_handed_over():
+        from routed.cli import app
+
+        app()
+
+
+if __name__ == "__main__":
+    main()

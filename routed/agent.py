@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
@@ -40,6 +39,7 @@ from routed.kernel_learner import KernelLearner
 from routed.kernel_writer import KernelWriter
 from routed.next_hops import NextHops
 from routed.resources import Problem
+from routed.rr.process import log_start, until_stopped
 from routed.status import Document, StatusFile, speaker_document
 from routed.wiring import PeerTable, speaker_config
 from routed.workload_files import follow_workload_files
@@ -94,8 +94,7 @@ class _DatastoreState:
 class Agent:
     """One node's routed, or a standalone reflector. `run` does it all."""
 
-    def __init__(self, options: AgentOptions, datastore: Datastore | None) -> None:
-        """Without a datastore there are only the clients of `client_ranges`."""
+    def __init__(self, options: AgentOptions, datastore: Datastore) -> None:
         self.options = options
         self._datastore = datastore
         self._compiler = Compiler(options.compiler)
@@ -137,9 +136,13 @@ class Agent:
             self._start_speaker()
         self._learner = KernelLearner(monitor, self._speaker, self._writer, next_hops)
         self._learner.learn(snapshot)
-        jobs = [self._writer.run(), self._learner.run(), self._until_stopped(stop)]
-        if self._datastore is not None:
-            jobs += [self._follow(self._datastore), self._follow_workloads()]
+        jobs = [
+            self._writer.run(),
+            self._learner.run(),
+            self._follow(),
+            self._follow_workloads(),
+            until_stopped(stop, self._speaker, options.drain_time, self._log),
+        ]
         tasks = [asyncio.ensure_future(job) for job in jobs]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -153,20 +156,11 @@ class Agent:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
 
-    async def _until_stopped(self, stop: asyncio.Event) -> None:
-        """Returns when it is time to close. While it drains all else goes on: peers get what changes."""
-        await stop.wait()
-        peers = sum(peer.established for peer in self._speaker.peers.values())
-        if self.options.drain_time and peers:
-            self._log.info("draining: last choice of all peers", seconds=self.options.drain_time, peers=peers)
-            self._speaker.drain()
-            await asyncio.sleep(self.options.drain_time)
-
     # Records
 
-    async def _follow(self, datastore: Datastore) -> None:
+    async def _follow(self) -> None:
         """Take what the datastore says, until it ends."""
-        async for event in datastore.watch():
+        async for event in self._datastore.watch():
             match event:
                 case Snapshot() | Changes():
                     self._take(event)
@@ -292,15 +286,7 @@ class Agent:
         earlier run left in the kernel would go."""
         self._started = True
         self._speaker.start()
-        config = self._speaker.config
-        self._log.info(
-            "speaking BGP",
-            router_id=str(IPv4Address(config.router_id)),
-            local_as=config.local_as,
-            peers=len(self._speaker.peers),
-            originated=len(self.intent.originated),
-            reflector=config.cluster_id is not None,
-        )
+        log_start(self._log, self._speaker, originated=len(self.intent.originated))
         self.on_status()
 
     def _originate(self, network: Network, route: OriginatedRoute | None) -> None:
@@ -364,8 +350,7 @@ class Agent:
         self._speaker.close(graceful=self.options.graceful_stop, message="routed stops")
         monitor.close()
         fib.close()
-        if self._datastore is not None:
-            await self._datastore.close()
+        await self._datastore.close()
         routes = sum(len(routes) for routes in fib.installed.values())
         self._log.info("routed has stopped", kernel_routes_that_stay=routes)
 

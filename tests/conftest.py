@@ -3,11 +3,14 @@ passed."""
 
 from __future__ import annotations
 
+import ssl
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from routed import daemon
 from tests import daemons, netns
 
 
@@ -49,6 +52,13 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int | pytest.ExitC
         return
     if not any(reporter.stats.get(outcome) for outcome in ("passed", "xfailed")):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.fixture
+def daemons_in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`routed run` and `routed rr` go on in this process, with the modules it has, instead of anew."""
+    monkeypatch.setattr(daemon, "start", daemon.run)
+    monkeypatch.setitem(sys.modules, "ssl", ssl)
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ RR = ["rr", "--listen", "127.0.0.1:1790", "--as", "64512", "--router-id", "127.0
         (["rr", "--listen", "0.0.0.0:1790", *RR[3:], "--datastore", "file:x"], "--listen"),
     ],
 )
+@pytest.mark.usefixtures("daemons_in_process")
 def test_a_wrong_option_is_named_and_ends_with_status_2(arguments: list[str], says: str) -> None:
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 2
@@ -57,6 +58,58 @@ def test_node_name_as_calico_node_finds_it(tmp_path: Path, monkeypatch: pytest.M
     assert common.node_name(None) == "from-environment"
     file.write_text("from-file\n")
     assert common.node_name(None) == "from-file"
+
+
+def test_a_reflector_without_records_imports_no_more_than_it_needs() -> None:
+    """Its memory is that of its modules: the command line, the records' types, TLS and the kernel's side stay
+    away."""
+    program = (
+        "import sys\n"
+        "from routed.daemon import reflector\n"
+        "reflector._without_tls()\n"
+        "import routed.rr.process\n"
+        "print(*(name for name, module in sys.modules.items() if module is not None))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    imported = set(done.stdout.split())
+    assert "routed.bgp.speaker" in imported
+    assert imported.isdisjoint(
+        {
+            *("typer", "pydantic", "rich", "msgspec", "yaml", "pyroute2", "jinja2", "ssl", "_hashlib"),
+            *("routed.agent", "routed.cli", "routed.resources", "routed.datastore", "routed.kernel"),
+        }
+    )
+
+
+def test_a_daemon_begins_anew_with_the_options_it_was_given(tmp_path: Path) -> None:
+    """Same process, same arguments; the options of the command line and of the environment arrive, and the
+    variable that carried them is gone."""
+    status = tmp_path / "status.json"
+    arguments = [*RR[:-1], "127.0.0.9", "--clients", "127.1.0.0/16", "--status-file", str(status)]
+    arguments[2] = "127.0.0.1:17904"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "routed", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "ROUTED_CLUSTER_ID": "127.0.0.8", "ROUTED_NAME": "rr9"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if json.loads(line)["event"] == "speaking BGP":
+            break
+    command = Path(f"/proc/{process.pid}/cmdline").read_bytes().split(b"\0")
+    libraries = Path(f"/proc/{process.pid}/maps").read_text()
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=10)
+    assert process.returncode == 0
+    assert [one.decode() for one in command[1:-1]] == ["-m", "routed", *arguments]
+    assert "pydantic" not in libraries
+    document = json.loads(status.read_text())
+    assert (document["node"], document["router_id"], document["cluster_id"]) == (
+        "rr9",
+        "127.0.0.9",
+        "127.0.0.8",
+    )
 
 
 def test_a_reflector_process_starts_says_what_it_does_and_stops_on_sigterm(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from routed.bgp.nlri import Family
 from routed.bgp.route import Address
 from routed.bgp.transport import Endpoint
 from routed.intent.types import NextHopMode
-from routed.resources import SecretValue
+from routed.secret import SecretValue
 
 DEFAULT_HOLD_TIME = 90
 DEFAULT_RESTART_TIME = 120

@@ -7,7 +7,7 @@ external peer the AS path begins with our own AS already, and LOCAL_PREF is stil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 
 from routed.bgp.as_path import AsPath, SegmentType, prepend
@@ -52,6 +52,25 @@ def compile_filter_function(
         return None
 
     return function
+
+
+def export_functions(
+    filters: Iterable[CompiledFilter], family: Family, *, ibgp: bool
+) -> list[FilterFunction]:
+    """What a peer's filters, in order, do with what it is to be told."""
+    return _functions(filters, family, Direction.EXPORT, ibgp)
+
+
+def import_policy(filters: Iterable[CompiledFilter], family: Family, *, ibgp: bool) -> PathFilter | None:
+    """What a peer's filters, in order, do with what it sends; None: nothing, accept all."""
+    return compile_import(_functions(filters, family, Direction.IMPORT, ibgp))
+
+
+def _functions(
+    filters: Iterable[CompiledFilter], family: Family, direction: Direction, ibgp: bool
+) -> list[FilterFunction]:
+    functions = (compile_filter_function(one, family, direction, ibgp=ibgp) for one in filters)
+    return [function for function in functions if function is not None]
 
 
 def compile_import(filters: Sequence[FilterFunction]) -> PathFilter | None:

@@ -17,7 +17,7 @@ import random
 from typing import Final
 
 from routed.bgp.tcp_options import Progress
-from routed.resources import SecretValue
+from routed.secret import SecretValue
 
 Key = SecretValue | None
 

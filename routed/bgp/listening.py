@@ -12,7 +12,7 @@ from routed.bgp.nlri import Network as Prefix
 from routed.bgp.route import Address
 from routed.bgp.seldom import Seldom
 from routed.bgp.transport import Endpoint
-from routed.resources import SecretValue
+from routed.secret import SecretValue
 
 #: How long to wait before a port that was taken is asked for again, seconds.
 RETRY_TIME: Final = 5.0

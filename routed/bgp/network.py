@@ -15,7 +15,7 @@ from routed.bgp.nlri import Network as Prefix
 from routed.bgp.route import Address
 from routed.bgp.tcp_options import GTSM_TTL, TcpOptions, set_hops, set_key, set_ttl, waiting_connections
 from routed.bgp.transport import Endpoint, Link, TcpControl, endpoint_of, explain, reset
-from routed.resources import SecretValue
+from routed.secret import SecretValue
 
 LISTEN_BACKLOG: Final = 4096
 #: File descriptors that accepted connections leave for all else: dials, files, netlink.

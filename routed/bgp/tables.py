@@ -7,22 +7,26 @@ hand on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
 
 from routed.bgp.attributes import originate
 from routed.bgp.config import SpeakerConfig
 from routed.bgp.export import Exporter
-from routed.bgp.filters import FilterFunction, compile_filter_function
 from routed.bgp.graceful_shutdown import LastChoiceExporter
 from routed.bgp.groups import ExportGroups, GroupKey
 from routed.bgp.nlri import Family
-from routed.bgp.path import NextHopTracker, Router, Source, SourceKind
+from routed.bgp.path import NextHopTracker, PathFilter, Router, Source, SourceKind
 from routed.bgp.policy import compile_export
 from routed.bgp.rib import LocRib
 from routed.bgp.route import Address
-from routed.intent.filters import CompiledFilter, Direction
 from routed.intent.types import NORMAL_ROUTE_PRIORITY, ExportPolicy
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from routed.bgp.filters import FilterFunction
+    from routed.intent.filters import CompiledFilter
 
 #: Changed prefixes worked off before the sockets are looked at again.
 PREFIXES_A_TURN: Final = 20_000
@@ -106,19 +110,26 @@ class Tables:
         """The filters of these names; None for one that is not there (yet)."""
         return tuple((name, self._filters.get(name)) for name in names)
 
-    def filter_functions(
-        self, names: Iterable[str], family: Family, direction: Direction, ibgp: bool
-    ) -> list[FilterFunction]:
-        """A peer's filters, in order; one that is not there (yet) is gone without."""
-        known = (self._filters[name] for name in names if name in self._filters)
-        functions = (compile_filter_function(one, family, direction, ibgp=ibgp) for one in known)
-        return [function for function in functions if function is not None]
+    def import_policy(self, names: Iterable[str], family: Family, *, ibgp: bool) -> PathFilter | None:
+        """What a peer's filters do with what it sends; None: nothing."""
+        known = self._present(names)
+        return _filters().import_policy(known, family, ibgp=ibgp) if known else None
+
+    def _export_filters(
+        self, names: Iterable[str], family: Family, *, ibgp: bool
+    ) -> Sequence[FilterFunction]:
+        known = self._present(names)
+        return _filters().export_functions(known, family, ibgp=ibgp) if known else ()
+
+    def _present(self, names: Iterable[str]) -> list[CompiledFilter]:
+        """The filters of these names, in order; one that is not there (yet) is gone without."""
+        return [self._filters[name] for name in names if name in self._filters]
 
     def _exporter(self, key: GroupKey) -> Exporter:
         family, ibgp = key.target.family, not key.target.ebgp
         policy = self._policies[family]
         rule = None if policy is None else compile_export(policy, family, ibgp=ibgp)
-        filters = self.filter_functions(key.filters, family, Direction.EXPORT, ibgp)
+        filters = self._export_filters(key.filters, family, ibgp=ibgp)
         return (LastChoiceExporter if self._draining else Exporter)(key.target, rule, filters)
 
     def _make_router(self, family: Family) -> Router:
@@ -202,3 +213,11 @@ class Tables:
         """Let go of what was kept for joining peers; to be called every few seconds."""
         for groups in self.groups.values():
             groups.release_snapshots()
+
+
+def _filters() -> ModuleType:
+    """BGPFilters at work. Imported where there is one: they need the records' types, 3 MB that a reflector
+    without records goes without."""
+    from routed.bgp import filters
+
+    return filters

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Final, NamedTuple
 
-from routed.resources import SecretValue
+from routed.secret import SecretValue
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

@@ -20,7 +20,7 @@ from typing import Protocol
 
 from routed.bgp.route import Address
 from routed.bgp.tcp_options import Progress, progress, set_hops, set_key
-from routed.resources import SecretValue
+from routed.secret import SecretValue
 
 #: One read; big enough that a full UPDATE burst of a peer is parsed in one go, small enough that no
 #: peer keeps the loop from the others for long.

@@ -1,7 +1,8 @@
 """The command line: one thin module a command.
 
 Each command imports the rooms it needs inside its function, so that `routed --help`
-and the quick commands do not pay for the others.
+and the quick commands do not pay for the others. `routed run` and `routed rr` only
+read their options here: see `routed.daemon`.
 """
 
 from __future__ import annotations
@@ -39,8 +40,3 @@ def _options(
     ),
 ) -> None:
     pass
-
-
-def main() -> None:
-    """Entry point of the `routed` command."""
-    app()

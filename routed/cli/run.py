@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from routed import daemon
 from routed.cli import common
 
 
@@ -78,38 +77,4 @@ def run(
 
     Nothing needs a reload: a changed record is in force at once. SIGTERM stops it within a second; kernel
     routes stay."""
-    common.configure_logging(log_level, log_format)
-    from routed.agent import Agent, AgentOptions
-    from routed.datastore import open_datastore
-    from routed.intent.options import Options
-
-    for name, value, choices in (
-        ("--families-per-session", families_per_session, ("one", "both")),
-        ("--on-stop", on_stop, ("graceful-restart", "shutdown")),
-        ("--takeover", takeover, ("none", "bird")),
-    ):
-        if value not in choices:
-            common.fail(f"{name} {value!r}: use {' or '.join(choices)}")
-    try:
-        store = open_datastore(datastore)
-    except ValueError as error:
-        common.fail(f"--datastore {error}")
-    try:
-        compiler = Options.from_environ(os.environ, common.node_name(node))
-    except ValueError as error:
-        common.fail(str(error))
-    options = AgentOptions(
-        compiler=compiler,
-        use_kernel=kernel,
-        takeover=frozenset({12}) if takeover == "bird" else frozenset(),
-        port=port,
-        both_families=families_per_session == "both",
-        graceful_stop=on_stop == "graceful-restart",
-        status_file=status_file,
-        log_level=log_level,
-    )
-
-    async def start(stop: asyncio.Event) -> None:
-        await Agent(options, store).run(stop)
-
-    common.run_until_stopped(start)
+    daemon.start("run", locals())  # every option, by the name of its parameter

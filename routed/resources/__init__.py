@@ -59,9 +59,9 @@ from routed.resources.values import (
     Network,
     PeerAddress,
     SecretKeyRef,
-    SecretValue,
     StandardCommunity,
 )
+from routed.secret import SecretValue
 
 __all__ = [
     "DEFAULT_AS_NUMBER",

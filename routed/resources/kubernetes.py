@@ -14,7 +14,8 @@ import msgspec
 from routed.resources import readers
 from routed.resources.fields import Fields, InvalidValueError, kind_of, step
 from routed.resources.record import Header, NamespacedRecord
-from routed.resources.values import Address, SecretValue
+from routed.resources.values import Address
+from routed.secret import SecretValue
 
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 

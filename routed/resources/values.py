@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hmac
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import NamedTuple
 
@@ -54,28 +53,3 @@ class SecretKeyRef(msgspec.Struct, frozen=True, gc=False):
 
     name: str
     key: str
-
-
-class SecretValue:
-    """Bytes that no text, log or error shows: only `reveal` gives them."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: bytes) -> None:
-        self._value = value
-
-    def reveal(self) -> bytes:
-        """The secret itself."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "<secret>"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SecretValue) and hmac.compare_digest(self._value, other._value)
-
-    def __hash__(self) -> int:
-        return hash(self._value)
-
-    def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError("a secret is not serialised")

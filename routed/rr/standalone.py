@@ -1,10 +1,12 @@
-"""The standalone route reflector: from what an operator asks for to how the agent runs.
+"""The standalone route reflector: what an operator asks for.
 
 Two kinds. One has no record: it is told its identity, and its clients come from address ranges, or from the
 `BGPPeer`s that name its address. The other has a `Node` record, with a `routeReflectorClusterID`, as Calico's
 documentation makes a reflector: identity, clients, other reflectors and external peers are as the records
 say for that node, selected by label or named by address. Neither programs a kernel route, and both pass on
 every route.
+
+The first kind without records runs as a `process`, all else as an agent (`from_records`).
 """
 
 from __future__ import annotations
@@ -16,11 +18,9 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
-from routed.agent import AgentOptions
 from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
 from routed.bgp.nlri import Family, Network
 from routed.bgp.transport import Endpoint
-from routed.intent.options import Options
 
 #: Descriptors that are no session's: listeners, the datastore, logs.
 _OTHER_DESCRIPTORS: Final = 64
@@ -75,25 +75,24 @@ class Reflector:
         known = (one.address for one in self.listen if not one.address.is_unspecified)
         return next(known, None)  # type: ignore[return-value]  # either family; the compiler takes both
 
-    def options(self, running: Running) -> AgentOptions:
-        """How the agent is to run."""
-        return AgentOptions(
-            compiler=Options(
-                node=self.name or str(self.router_id),
-                router_id=self.router_id,
-                reflector_address=self.own_address,
-                reflector_as=self.local_as,
-                reflector_cluster_id=self.cluster_id,
-            ),
-            use_kernel=False,
-            identity=SpeakerConfig(self.router_id.packed, self.local_as, self.cluster_id.packed, self.listen),
-            client_ranges=tuple(ClientRange(network) for network in self.clients),
-            peers=tuple(self._peer(endpoint) for endpoint in self.peers),
-            graceful_stop=running.graceful_stop,
-            drain_time=running.drain_time,
-            status_file=running.status_file,
-            log_level=running.log_level,
-        )
+    @property
+    def own_name(self) -> str:
+        """In logs and status."""
+        return self.name or str(self.router_id)
+
+    @property
+    def identity(self) -> SpeakerConfig:
+        """What the speaker is told of itself."""
+        return SpeakerConfig(self.router_id.packed, self.local_as, self.cluster_id.packed, self.listen)
+
+    @property
+    def client_ranges(self) -> tuple[ClientRange, ...]:
+        """Where clients may come from."""
+        return tuple(ClientRange(network) for network in self.clients)
+
+    def peer_configs(self) -> tuple[PeerConfig, ...]:
+        """Sessions with the other reflectors."""
+        return tuple(self._peer(endpoint) for endpoint in self.peers)
 
     def _peer(self, remote: Endpoint) -> PeerConfig:
         """A session with another reflector: a non-client peer (RFC 4456 section 5), both families over one
@@ -109,21 +108,6 @@ class Reflector:
             # So that the other end knows us by the address that it was told.
             source=source,
         )
-
-
-def from_node_record(compiler: Options, listen: Sequence[Endpoint], running: Running) -> AgentOptions:
-    """How the agent is to run as the reflector that has the Node record `compiler.node`. `listen`: in place
-    of the addresses and the port that records say; empty: those."""
-    return AgentOptions(
-        compiler=compiler,
-        reflect=True,
-        use_kernel=False,
-        listen=tuple(listen) or None,
-        graceful_stop=running.graceful_stop,
-        drain_time=running.drain_time,
-        status_file=running.status_file,
-        log_level=running.log_level,
-    )
 
 
 def raise_descriptor_limit(clients: Sequence[Network] = ()) -> str:

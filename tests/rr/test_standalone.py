@@ -12,7 +12,8 @@ from routed.bgp.nlri import Family
 from routed.bgp.transport import Endpoint
 from routed.cli import app
 from routed.intent.options import Options
-from routed.rr.standalone import Reflector, Running, from_node_record, missing_descriptors
+from routed.rr.from_records import agent_options, from_node_record
+from routed.rr.standalone import Reflector, Running, missing_descriptors
 
 LISTEN = Endpoint(ip_address("192.0.2.1"), 179)
 WILDCARD = Endpoint(ip_address("0.0.0.0"), 179)
@@ -30,7 +31,7 @@ def test_clients_of_a_range_and_another_reflector() -> None:
         clients=RANGE,
         peers=(Endpoint(ip_address("192.0.2.2"), 1790), Endpoint(ip_address("2001:db8::2"), 179)),
     )
-    options = reflector.options(Running(graceful_stop=True, drain_time=2.5))
+    options = agent_options(reflector, Running(graceful_stop=True, drain_time=2.5))
     assert options.reflector
     assert not options.use_kernel
     assert options.identity is not None
@@ -46,7 +47,7 @@ def test_clients_of_a_range_and_another_reflector() -> None:
 
 def test_records_know_it_by_its_first_address() -> None:
     reflector = Reflector((WILDCARD, LISTEN), 64512, ID, ID, from_records=True)
-    assert reflector.options(Running()).compiler.reflector_address == LISTEN.address
+    assert agent_options(reflector, Running()).compiler.reflector_address == LISTEN.address
     with pytest.raises(ValueError, match="wildcard"):
         Reflector((WILDCARD,), 64512, ID, ID, from_records=True)
     with pytest.raises(ValueError, match="no clients"):
@@ -96,6 +97,7 @@ def test_a_small_range_asks_for_few_descriptors() -> None:
         (["rr", "--node", "rr1", "--datastore", "file:x", "--router-id", "x"], "--router-id"),
     ],
 )
+@pytest.mark.usefixtures("daemons_in_process")
 def test_what_does_not_fit_together_is_refused(arguments: list[str], says: str) -> None:
     result = CliRunner().invoke(app, arguments, env={"CALICO_ROUTER_ID": ""})
     assert result.exit_code == 2, result.output

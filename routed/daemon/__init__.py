@@ -1,0 +1,108 @@
+"""The daemons, `routed run` and `routed rr`: how one starts, and what both need of a process.
+
+The command line is read by a library that a daemon has no use for once that is done, and which with all that
+it imports holds as much memory as a reflector with some hundred clients. So the command line hands over what
+it read: `start` has the process begin anew (execve(2)), as the same program with the same arguments and the
+same PID, and the options in one environment variable. `run_handed_over` finds them there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from routed import log
+
+if TYPE_CHECKING:
+    import asyncio
+
+Job = Callable[["asyncio.Event"], Awaitable[None]]
+"""What a daemon does until the event is set."""
+
+#: The module of each daemon; its `main` takes the options by name.
+_DAEMONS: Final = {"run": "routed.daemon.node", "rr": "routed.daemon.reflector"}
+#: Holds a daemon's name and its options, as JSON. Not an argument: a datastore's URL may have a password.
+_HANDED_OVER: Final = "_ROUTED_DAEMON"
+
+
+def start(daemon: str, options: Mapping[str, object]) -> NoReturn:
+    """Become a daemon. `options`, by their names, are what JSON can say; paths go as text."""
+    handed_over = json.dumps((daemon, options), default=os.fspath)
+    sys.stdout.flush()
+    os.execve(  # noqa: S606 - no shell is wanted
+        sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, _HANDED_OVER: handed_over}
+    )
+
+
+def run_handed_over() -> bool:
+    """Run the daemon that `start` wants, until it ends. False where this is no such start."""
+    handed_over = os.environ.pop(_HANDED_OVER, None)
+    if handed_over is None:
+        return False
+    daemon, options = json.loads(handed_over)
+    run(daemon, options)
+    return True
+
+
+def run(daemon: str, options: Mapping[str, object]) -> None:
+    """Run a daemon until it ends, in this process as it is."""
+    import_module(_DAEMONS[daemon]).main(**options)
+
+
+def fail(message: str) -> NoReturn:
+    """Say on standard error what is wrong and what to do, and exit with status 2."""
+    print(f"routed: {message}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+def configure_logging(level: str | None, output: str) -> None:
+    """Set up logs from the two options; exits with 2 where one of them is wrong."""
+    if output not in ("auto", "console", "json"):
+        fail(f"--log-format {output!r}: use console, json or auto")
+    try:
+        log.configure(level or "info", output)  # type: ignore[arg-type]
+    except ValueError as error:
+        fail(f"--log-level: {error}")
+
+
+def node_name(option: str | None) -> str:
+    """This node's name: the option (or NODENAME), then calico-node's nodename file, HOSTNAME, the host's
+    name."""
+    if option:
+        return option
+    path = Path(os.environ.get("CALICO_NODENAME_FILE", "/var/lib/calico/nodename"))
+    try:
+        name = path.read_text().strip()
+    except OSError:
+        name = ""
+    return name or os.environ.get("HOSTNAME") or os.uname().nodename
+
+
+def run_until_stopped(job: Job) -> None:
+    """Run a daemon: `job` gets an event that SIGTERM or SIGINT sets. A second signal ends at once."""
+    # Not at the top: the commands that say a wrong option, or that only read the records, go without.
+    import asyncio
+    import signal
+
+    async def body() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def on_signal() -> None:
+            if stop.is_set():
+                os._exit(1)
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        await job(stop)
+
+    try:
+        asyncio.run(body())
+    except KeyboardInterrupt:
+        sys.exit(130)
