@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Final, cast
 
 from routed import log
@@ -49,8 +49,6 @@ class _FamilyState:
         self.dirty: dict[bytes, None] = {}  # a set in order
         self.tunnelled: set[bytes] = set()
         """Prefixes that the policy sends through the tunnel device."""
-        self.by_path: dict[tuple[int, KernelAction], FibRoute | str] = {}
-        """What was decided for the prefixes of one path, by its id; for one portion only."""
 
 
 class KernelWriter:
@@ -183,18 +181,67 @@ class KernelWriter:
     # Decisions
 
     def _decide_all(self, family: Family, state: _FamilyState, portion: Sequence[bytes]) -> None:
-        wanted, reasons, replace = state.wanted, state.reasons, self.fib.replace
-        for one in portion:
-            wish = self._decide(family, state, one)
-            if isinstance(wish, str):
-                reasons[one] = wish
-                wish = None
-            elif reasons:
+        start = 0
+        # Prefixes that came in one UPDATE have one path and are neighbours here: a step a run of them.
+        for entry, run in groupby(map(state.rib.routes.get, portion)):
+            end = start + len(list(run))
+            some = portion[start:end]
+            start = end
+            alone = entry is None or (not isinstance(entry, tuple) and entry.source.kind.bgp)
+            if alone and state.intent is not None and state.originated.keys().isdisjoint(some):
+                self._decide_run(family, state, state.intent, some, cast("Path | None", entry))
+            else:
+                for one in some:
+                    self._wish(family, state, (one,), self._decide(family, state, one))
+
+    def _decide_run(
+        self,
+        family: Family,
+        state: _FamilyState,
+        intent: FamilyIntent,
+        run: Sequence[bytes],
+        path: Path | None,
+    ) -> None:
+        """What `_decide` says for each of these prefixes, which have one path of a peer, or none, and are not
+        originated here: it differs by the policy's action alone."""
+        if self._next_hops is not None:
+            hops = () if path is None or path.hop is None else (cast(Hop, path.hop),)
+            self._next_hops.track_all(family, run, hops)
+        if state.tunnelled:
+            state.tunnelled.difference_update(run)
+        if path is None:
+            self._wish(family, state, run, None)
+            return
+        assert state.verdict is not None
+        by_verdict: dict[tuple[KernelAction, str], list[bytes]] = {}
+        for one, verdict in zip(run, map(state.verdict, run), strict=True):
+            by_verdict.setdefault(verdict, []).append(one)
+        for (action, reason), some in by_verdict.items():
+            if action is KernelAction.REJECT:
+                self._wish(family, state, some, reason)
+                continue
+            if action is not KernelAction.ACCEPT:
+                state.tunnelled.update(some)
+            self._wish(family, state, some, self._route_by((path,), action, intent))
+
+    def _wish(
+        self, family: Family, state: _FamilyState, nlri: Sequence[bytes], wish: FibRoute | str | None
+    ) -> None:
+        """Hand one decision for these prefixes on, to the FIB where it is another than before."""
+        reasons = state.reasons
+        if isinstance(wish, str):
+            reasons.update(dict.fromkeys(nlri, wish))
+            wish = None
+        elif reasons:
+            for one in nlri:
                 reasons.pop(one, None)
-            old = wanted.get(one)
-            if wish is not old and wish != old:
-                replace(family, one, wish)
-        state.by_path.clear()
+        wanted = state.wanted
+        if wish is None:
+            nlri = [one for one in nlri if one in wanted]
+        elif not wanted.keys().isdisjoint(nlri):
+            nlri = [one for one in nlri if wanted.get(one) != wish]
+        if nlri:
+            self.fib.replace_all(family, nlri, wish)
 
     def _decide(self, family: Family, state: _FamilyState, nlri: bytes) -> FibRoute | str | None:
         """The wanted kernel route; None for none; a text for why a learned route is kept out."""
@@ -214,7 +261,7 @@ class KernelWriter:
             return self._by_gateway(family, nlri, origin.gateway, metric)
         best = entry[0] if isinstance(entry, tuple) else entry
         if best is not None and best.source.kind.bgp:
-            wish = self._learned(state, intent, nlri, best)
+            wish = self._learned(state, intent, nlri)
             if origin is None or not origin.blackhole or isinstance(wish, FibRoute):
                 return wish
         if origin is None or not origin.blackhole:
@@ -235,7 +282,7 @@ class KernelWriter:
         assert hop is not None
         return FibRoute(hop.ways, metric) if hop.ways else f"reachableBy: {hop.reason}"
 
-    def _learned(self, state: _FamilyState, intent: FamilyIntent, nlri: bytes, best: Path) -> FibRoute | str:
+    def _learned(self, state: _FamilyState, intent: FamilyIntent, nlri: bytes) -> FibRoute | str:
         """The kernel route by the paths that peers gave."""
         assert state.verdict is not None
         action, reason = state.verdict(nlri)
@@ -243,18 +290,13 @@ class KernelWriter:
             return reason
         if action is not KernelAction.ACCEPT:
             state.tunnelled.add(nlri)
-        paths = state.rib.multipath(nlri)
+        return self._route_by(state.rib.multipath(nlri), action, intent)
+
+    def _route_by(
+        self, paths: tuple[Path, ...], action: KernelAction, intent: FamilyIntent
+    ) -> FibRoute | str:
         link_is_up = None if self._next_hops is None else self._next_hops.link_is_up
-        if len(paths) > 1:
-            return route_by(paths, action, intent.kernel_policy, intent.node_address, link_is_up)
-        # Ten thousand prefixes of one path have one route: it is worked out, hashed and encoded once.
-        key = (id(best), action)
-        found = state.by_path.get(key)
-        if found is None:
-            found = state.by_path[key] = route_by(
-                paths, action, intent.kernel_policy, intent.node_address, link_is_up
-            )
-        return found
+        return route_by(paths, action, intent.kernel_policy, intent.node_address, link_is_up)
 
     def _track(self, family: Family, nlri: bytes, entry: Entry | None) -> None:
         """Note which next hops the prefix depends on: those of all its paths."""

@@ -97,6 +97,9 @@ class _Locals:
         self.addresses: list[bytes] = []
         """Those of all next hops, packed, in order; some may be of next hops that are no more."""
         self.hops: dict[bytes, WeakSet[Hop]] = {}
+        self._head_octets = 2 if family is Family.IPV4 else 6
+        self._heads: set[bytes] = set()
+        """What addresses of next hops begin with."""
 
     def add_lengths(self, lengths: set[int]) -> None:
         if not lengths <= self.known_lengths:
@@ -114,6 +117,12 @@ class _Locals:
         for length in self.lengths:
             network = (number >> (bits - length) << (bits - length)).to_bytes(bits >> 3)
             yield bytes((length,)) + network[: (length + 7) >> 3]
+
+    def may_cover(self, nlri: Sequence[bytes]) -> list[bytes]:
+        """Those of the prefixes that may hold a next hop: of a full table, which lies elsewhere, none."""
+        heads, end = self._heads, 1 + self._head_octets
+        bits = 8 * self._head_octets
+        return [one for one in nlri if one[1:end] in heads or one[0] < bits]
 
     def within(self, nlri: bytes) -> list[Hop]:
         """The next hops inside a prefix."""
@@ -139,6 +148,7 @@ class _Locals:
             place = bisect_left(self.addresses, packed)
             if place == len(self.addresses) or self.addresses[place] != packed:
                 self.addresses.insert(place, packed)
+                self._heads.add(packed[: self._head_octets])
         there.add(hop)
 
     def forget_unused(self) -> None:
@@ -146,6 +156,7 @@ class _Locals:
         for packed in [packed for packed, hops in self.hops.items() if not hops]:
             del self.hops[packed]
         self.addresses = sorted(self.hops)
+        self._heads = {packed[: self._head_octets] for packed in self.addresses}
 
 
 class NextHops:
@@ -213,6 +224,18 @@ class NextHops:
             del tracked[nlri]
         return True
 
+    def track_all(self, family: Family, nlri: Sequence[bytes], hops: tuple[Hop, ...]) -> None:
+        """`track` for many prefixes."""
+        tracked = self._behind[family]
+        if tracked.keys().isdisjoint(nlri):
+            if hops:  # a table that is new: no loop in Python
+                tracked.update(dict.fromkeys(nlri, hops))
+                for hop in hops:
+                    hop.behind[family].update(nlri)
+            return
+        for one in nlri:
+            self.track(family, one, hops)
+
     # What next hops are looked up in
 
     def set_ways(self, family: Family, nlri: bytes, kind: SourceKind, ways: tuple[AlienHop, ...]) -> None:
@@ -279,7 +302,7 @@ class NextHops:
         if len(nlri) > 16 * len(table.addresses):  # fewer next hops than prefixes: look each up, once
             self._look_again([hop for hops in table.hops.values() for hop in hops])
             return
-        for one in nlri:
+        for one in table.may_cover(nlri):
             if covered := table.within(one):
                 self._look_again(covered)
 

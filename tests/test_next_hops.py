@@ -3,8 +3,9 @@ kernel: its tables, a writer, a learner that is told of events, and a FIB that o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -270,13 +271,13 @@ def test_only_prefixes_behind_the_next_hop_are_worked_out_again(monkeypatch: pyt
     for number in range(5):
         node.hear(2, f"10.245.{number}.0/26", "10.1.0.7")
     worked: list[str] = []
-    decide = KernelWriter._decide
+    wish = KernelWriter._wish
 
-    def counted(self: KernelWriter, family: Family, state: object, nlri: bytes) -> object:
-        worked.append(to_text(nlri, family))
-        return decide(self, family, state, nlri)  # type: ignore[arg-type]
+    def counted(self: KernelWriter, family: Family, state: Any, nlri: Sequence[bytes], route: Any) -> None:
+        worked.extend(to_text(one, family) for one in nlri)
+        wish(self, family, state, nlri, route)
 
-    monkeypatch.setattr(KernelWriter, "_decide", counted)
+    monkeypatch.setattr(KernelWriter, "_wish", counted)
     behind = {f"10.245.{number}.0/26" for number in range(5)}
     node.see(link("eth1", up=False))
     assert set(worked) == behind | {"10.1.0.0/24", "fd01::/64"}
@@ -586,6 +587,11 @@ def test_any_sequence_ends_as_its_outcome(sequence: list[Change]) -> None:
         if not change[0].startswith("un") and change[0] != "down":
             perform(fresh, change)
     assert shown(followed) == shown(fresh)
+    # What is decided for runs of prefixes is what is decided for each.
+    for family, state in followed.writer._states.items():
+        for nlri in state.rib.routes.keys() | state.originated.keys():
+            decided = followed.writer._decide(family, state, nlri)
+            assert (state.wanted.get(nlri) or state.reasons.get(nlri)) == decided
     for family, rib in followed.tables.ribs.items():
         for nlri in rib.routes:
             keys = [path.key for path in rib.ranked(nlri)]

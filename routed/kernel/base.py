@@ -239,6 +239,9 @@ class FibProtocol(Protocol):
     def replace(self, family: Family, nlri: bytes, route: FibRoute | None) -> None:
         """Wish for `route` at the prefix, None for no route. The last wish for a prefix counts."""
 
+    def replace_all(self, family: Family, nlri: Sequence[bytes], route: FibRoute | None) -> None:
+        """`replace` for many prefixes at once."""
+
     async def flush(self) -> list[FibError]:
         """Carry out all wishes that are pending."""
 

@@ -51,6 +51,11 @@ class NullFib:
         else:
             self._wanted[family][nlri] = route
 
+    def replace_all(self, family: Family, nlri: Sequence[bytes], route: FibRoute | None) -> None:
+        """Remember the same wish for many prefixes."""
+        for one in nlri:
+            self.replace(family, one, route)
+
     async def flush(self) -> list[FibError]:
         """Nothing to do."""
         return []
