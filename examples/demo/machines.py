@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from examples.demo.cluster import Cluster, Node, Pod
 from tests.daemons import Bird2, Config, Neighbor
-from tests.netns import Lab, Machine, Process
+from tests.netns import INTERFACE, Lab, Machine, Process
 
 #: Begins the name of every namespace of the demonstration; DEMO_NAME is for a second one beside it.
 PREFIX = os.environ.get("DEMO_NAME", "routed-demo")
@@ -103,13 +104,29 @@ class Machines:
     def missing_routes(self) -> dict[str, list[str]]:
         """Destinations that a node's kernel lacks, or has otherwise than expected, by node."""
         missing: dict[str, list[str]] = {}
+        same = self.link_locals()
         for name, speaker in self.speakers.items():
             have = {**speaker.machine.routes(4), **speaker.machine.routes(6)}
             for destination, gateway in self.cluster.expected_routes(name).items():
                 route = have.get(destination)
-                if route is None or not is_as_expected(route, gateway):
+                if route is None or not is_as_expected(route, gateway, same):
                     missing.setdefault(name, []).append(destination)
         return missing
+
+    def link_locals(self) -> dict[str, str]:
+        """The IPv6 address of the cluster's network by link-local address: a kernel route may go by way of
+        the
+        second, where the router that announced it gave both (RFC 2545)."""
+        machines = [speaker.machine for speaker in self.speakers.values()]
+        if self.router is not None:
+            machines.append(self.router.machine)
+        result: dict[str, str] = {}
+        for machine in machines:
+            for link in machine.ip_json("-6", "address", "show", "dev", INTERFACE):
+                found = {entry["scope"]: entry["local"] for entry in link["addr_info"]}
+                if "link" in found and "global" in found:
+                    result[found["link"]] = found["global"]
+        return result
 
     def missing_outside(self) -> set[str]:
         """Prefixes that the router outside lacks."""
@@ -123,9 +140,11 @@ class Machines:
         return self.speakers[pod.node].machine
 
 
-def is_as_expected(route: dict[str, Any], gateway: str | None) -> bool:
-    """True where a kernel route is a blackhole (no gateway) or goes by way of that gateway, among others."""
+def is_as_expected(route: dict[str, Any], gateway: str | None, same: Mapping[str, str]) -> bool:
+    """True where a kernel route is a blackhole (no gateway) or goes by way of that gateway, among others.
+    `same`
+    has the address that stands for a link-local one."""
     if gateway is None:
         return bool(route["type"] == "blackhole")
-    hops = [route.get("gateway"), *(hop.get("gateway") for hop in route.get("nexthops", []))]
-    return gateway in hops
+    hops = [str(hop.get("gateway")) for hop in (route, *route.get("nexthops", []))]
+    return gateway in (same.get(hop, hop) for hop in hops)

@@ -114,6 +114,7 @@ def announcements(statuses: dict[str, dict[str, Any]], at_router: dict[str, list
 def kernel_routes(machines: Machines) -> None:
     """Each node's kernel routes, without those of its interfaces: a row a destination, a column a node."""
     names = names_by_address(machines.cluster)
+    names |= {link_local: names[address] for link_local, address in machines.link_locals().items()}
     by_destination: dict[str, dict[str, dict[str, Any]]] = {}
     for node, speaker in machines.speakers.items():
         for version in (4, 6):
