@@ -1,7 +1,7 @@
 """Where records come from: one snapshot, then changes, whatever the datastore is."""
 
 from routed.datastore.base import Batch, Changes, Datastore, Event, Lost, Restored, Snapshot
-from routed.datastore.url import DatastoreURLError, open_datastore
+from routed.datastore.url import DatastoreURLError, open_datastore, url_from_environ
 
 __all__ = [
     "Batch",
@@ -13,4 +13,5 @@ __all__ = [
     "Restored",
     "Snapshot",
     "open_datastore",
+    "url_from_environ",
 ]

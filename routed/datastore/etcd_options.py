@@ -16,7 +16,7 @@ def read_url(scheme: str, rest: str, environ: Mapping[str, str]) -> EtcdOptions:
     certificates are named: they are for nothing else. Raises ValueError, which never quotes a password."""
     if not rest.startswith("//"):
         raise ValueError(f"'{scheme}:' is followed by //HOST:PORT[,HOST:PORT...]")
-    authority, slash, path = rest[2:].partition("/")
+    authority, _, path = rest[2:].partition("/")
     if "@" in authority:
         raise ValueError(
             f"{scheme}://: a user or password does not belong in a URL, where others can read it: "
@@ -24,7 +24,7 @@ def read_url(scheme: str, rest: str, environ: Mapping[str, str]) -> EtcdOptions:
         )
     if path:
         raise ValueError(
-            f"{scheme}://{authority}: has a path, {slash}{path}: Calico's records have their own"
+            f"{scheme}://{authority}/{path}: leave out the path: Calico has its own"
         )
     endpoints = tuple(_endpoint(text.strip()) for text in authority.split(",") if text.strip())
     if not endpoints:
