@@ -41,16 +41,17 @@ class StaleRoutes:
         self,
         ribs: Mapping[Family, LocRib],
         sources: dict[Family, Source],
+        established: Callable[[], bool],
         changed: Callable[[str], None],
     ) -> None:
-        """`sources` are the peer's; one whose routes go while its session is down is taken out. `changed` is
-        told, for people, what became of stale routes whose time was over."""
+        """`sources` are the peer's; one whose routes go while its session is not `established` is taken out.
+        `changed` is told, for people, what became of stale routes whose time was over."""
         self._ribs = ribs
         self._sources = sources
+        self._established = established
         self._changed = changed
         self._timers: dict[tuple[Wait, Family], asyncio.TimerHandle] = {}
         self._long_lived_times: Mapping[Family, int] = {}
-        self._up = False
 
     @property
     def restarting(self) -> bool:
@@ -64,7 +65,6 @@ class StaleRoutes:
     def down(self, family: Family, seconds: float | None, long_lived_times: Mapping[Family, int]) -> None:
         """The session is over, and its routes stay: for so many seconds, and then, where there is one, for
         the long-lived time (seconds, by family). None: until somebody else ends it."""
-        self._up = False
         self._long_lived_times = long_lived_times
         rib, source = self._ribs[family], self._sources[family]
         if (Wait.END_OF_RIB, family) in self._timers and not long_lived_times.get(family):
@@ -79,7 +79,6 @@ class StaleRoutes:
 
     def up(self, family: Family, *, preserved: bool) -> None:
         """The session is up again, with the same router. `preserved`: it says that it went on forwarding."""
-        self._up = True
         waited = any((wait, family) in self._timers for wait in Wait)
         self._cancel(Wait.RESTART, family)
         if not preserved:
@@ -139,7 +138,7 @@ class StaleRoutes:
             return
         if any((other, family) in self._timers for other in (Wait.RESTART, Wait.END_OF_RIB)):
             rib.sweep_long_lived(source)  # others are of a later session, and have time left
-        elif self._up:
+        elif self._established():
             rib.sweep_stale(source)
             self.forget(family)
         else:
