@@ -31,6 +31,8 @@ from tests import daemons, netns
 #: Everything that the demonstration writes is here, and is replaced by the next one.
 STATE = REPOSITORY / ".cache" / PREFIX
 _UNSHARED = "ROUTED_DEMO_UNSHARED"
+#: The node whose routed is replaced by a new process.
+UPGRADED = "worker02"
 
 
 class StoppedError(Exception):
@@ -151,6 +153,7 @@ def _run_in_namespaces(cluster: records.Cluster, folder: Path) -> int:
         show_state(machines)
         arrived = probe(machines)
         watch_new_block(machines, folder)
+        arrived &= upgrade(machines)
         if keep:
             explain_how_to_look(machines)
         return 0 if arrived else 1
@@ -279,6 +282,50 @@ def _event(monitor: netns.Process, cidr: str) -> tuple[float, str] | None:
         if match := re.match(rf"\[(?P<time>[^\]]+)\]\s*(?P<route>{re.escape(cidr)}\s.*)$", line):
             return datetime.fromisoformat(match["time"]).timestamp(), match["route"].strip()
     return None
+
+
+def upgrade(machines: Machines) -> bool:
+    """Ends routed on a node and starts it anew, as an upgrade does, while packets go to and from its pods;
+    True
+    where all arrived."""
+    node = UPGRADED
+    speaker = machines.speakers[node]
+    show.heading(f"An upgrade of routed on {node}: SIGTERM, then a new process")
+    pods = [pod for pod in machines.cluster.pods if pod.node == node]
+    there = {pod.name for pod in pods}
+    some = [
+        probe
+        for probe in probes.plan(machines.cluster)
+        if (probe.target in there) != (probe.source in there) and "web-1" in (probe.source, probe.target)
+    ]
+    streams = [probes.Stream(machines.pods[probe.source], probe) for probe in some]
+    assert speaker.process is not None
+    before = time.time()
+    speaker.process.stop()
+    stopped = time.time() - before
+    speaker.status_file.unlink()
+    speaker.start()
+
+    def back() -> bool:
+        status = speaker.status()
+        up = all(one["state"] == "established" for one in status.get("sessions", ()))
+        return bool(status.get("sessions")) and up and bool(status.get("converged"))
+
+    netns.wait_for(back, f"{node}: routed is back", timeout=60)
+    took = time.time() - before
+    counted = [stream.end() for stream in streams]
+    sent, answered = sum(sent for sent, _ in counted), sum(answered for _, answered in counted)
+    show.console.print(
+        f"  stopped in {stopped * 1000:.0f} ms; {took:.1f} s later the new one has all sessions and routes"
+    )
+    how = f"one every {probes.Stream.INTERVAL * 1000:.0f} ms on {len(streams)} ways"
+    show.console.print(
+        Text(
+            f"{answered} of {sent} packets to and from its pods arrived, {how}",
+            style="green" if answered == sent else "bold red",
+        )
+    )
+    return answered == sent
 
 
 def explain_how_to_look(machines: Machines) -> None:

@@ -53,6 +53,25 @@ def send(probes: Iterable[Probe], pods: dict[str, Machine]) -> dict[Probe, int]:
         return dict(zip(probes, answered, strict=True))
 
 
+class Stream:
+    """Packets from a pod to one address, one every INTERVAL, until it is ended."""
+
+    INTERVAL = 0.005
+
+    def __init__(self, pod: Machine, probe: Probe) -> None:
+        self.probe = probe
+        options = ["-n", "-q", "-i", str(self.INTERVAL), "-W", str(WAIT)]
+        self._process = pod.start(f"stream-{probe.address}", ["ping", *options, probe.address])
+
+    def end(self) -> tuple[int, int]:
+        """How many packets were sent, and how many answered. The last may be on its way still: it is not
+        counted where it has no answer."""
+        self._process.interrupt()
+        summary = _SUMMARY.search(self._process.output())
+        sent, answered = (int(summary[1]), int(summary[2])) if summary else (1, 0)
+        return (sent - 1 if sent == answered + 1 > 1 else sent), answered
+
+
 def _ping(pod: Machine, address: str) -> int:
     options = ["-n", "-q", "-c", str(COUNT), "-i", "0.05", "-W", str(WAIT)]
     try:
