@@ -289,6 +289,8 @@ class Options:
     password: str | None = None
     """TCP-MD5 (RFC 2385), with `remote` or `password_for`."""
     password_for: str | None = None
+    end_of_rib: bool = False
+    """Say End-of-RIB as soon as a session is up: it has nothing to announce of its own accord."""
     ttl: int | None = None
     """TTL, or hop limit, of what it sends; 1 from a peer that knows nothing of GTSM and is external."""
 
@@ -588,6 +590,8 @@ class RawPeer:
         elif heard.kind is Kind.KEEPALIVE and not self._established.is_set():
             self.sessions += 1
             self._established.set()
+            if self.options.end_of_rib:
+                self.send_end_of_rib()
 
     def _agreed_add_path(self, theirs: Open) -> bool:
         """The other end sends path identifiers where it offers to send and we to receive (RFC 7911

@@ -62,7 +62,23 @@ def _open(field: str, bird: str | None, routed: str | None) -> Callable[[str, Di
     return lambda _, one: one.path[0] == "open" and one.path[-1] == field and same(one)
 
 
-def _blackhole_metric(_: str, one: Difference) -> bool:
+def _notification_bit(_: str, one: Difference) -> bool:
+    """The capability's first octet has the restart flags: R is 0x80, N 0x40 (RFC 8538 section 2)."""
+    return (
+        one.path[0] == "open"
+        and one.path[-1] == "graceful restart"
+        and one.bird is not None
+        and one.routed == f"{int(one.bird[:2], 16) | 0x40:02x}{one.bird[2:]}"
+    )
+
+
+def _restart_wait(cluster: str, one: Difference) -> bool:
+    """BIRD comes late to the peer behind a gateway: its time to restart is over."""
+    path = ("open", "far", "graceful restart")
+    return cluster == "sessions" and one.path == path and one.bird == "007800010100"
+
+
+def _static_metric(_: str, one: Difference) -> bool:
     return one.path[0] == "kernel" and one.path[-1] == "metric" and one.bird == "0" and one.routed is not None
 
 
@@ -129,17 +145,24 @@ def _own_next_hop(cluster: str, one: Difference) -> bool:
 
 RULES = (
     Rule("hold-time", _open("hold time", "240", "90")),
-    Rule(
-        "add-path",
-        lambda cluster, one: any(_open("ADD-PATH", f"000{afi}0103", None)(cluster, one) for afi in (1, 2)),
-    ),
-    Rule("enhanced-refresh", _open("enhanced route refresh", "yes", None)),
+    Rule("extended-messages", _open("extended messages", None, "yes")),
     Rule("long-lived", _open("long-lived graceful restart", "yes", None)),
+    Rule("restart-wait", _restart_wait),
+    Rule("notification-bit", _notification_bit),
     Rule("static-tie", _static_wins),
-    Rule("blackhole-metric", _blackhole_metric),
+    Rule("static-metric", _static_metric),
     Rule("partial-unknown", _partial_not_set),
     Rule("partial-own", _partial_set),
     Rule("med-outside", lambda _, one: one.path[-1] == "MULTI_EXIT_DISC" and _values("0", None)(one)),
+    Rule(
+        "add-path-equal",
+        lambda cluster, one: (
+            cluster == "add-path"
+            and one.path[:2] == ("peer", "router")
+            and one.path[-1] in ("10.244.2.0/26 path 3", "10.244.3.0/26 path 2")
+            and _values("told", None)(one)
+        ),
+    ),
     Rule("borrowed-by-ipam", _borrowed_by_ipam),
     Rule("unreachable", _unreachable),
     Rule("own-next-hop", _own_next_hop),

@@ -173,11 +173,19 @@ def peer_outcome(name: str, peer: RawPeer) -> Outcome:
         return outcome
     for field, text in open_texts(peer.open()):
         outcome["open", name, field] = text
+    by_prefix: dict[str, list[tuple[tuple[str, str], ...]]] = {}
+    add_path = False
     for route, attributes in peer.table().items():
-        prefix = f"{route.prefix} path {route.path_id}" if route.path_id else route.prefix
-        outcome["peer", name, prefix] = "told"
-        for field, text in attribute_texts(attributes):
-            outcome["peer", name, prefix, field] = text
+        add_path |= route.path_id != 0
+        by_prefix.setdefault(route.prefix, []).append(tuple(sorted(attribute_texts(attributes))))
+    for prefix, paths in by_prefix.items():
+        # A path identifier means nothing but that it is another (RFC 7911 section 3): paths are told apart
+        # by what they say.
+        for number, path in enumerate(sorted(paths), 1):
+            key = f"{prefix} path {number}" if add_path else prefix
+            outcome["peer", name, key] = "told"
+            for field, text in path:
+                outcome["peer", name, key, field] = text
     return outcome
 
 

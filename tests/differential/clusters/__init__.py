@@ -2,12 +2,14 @@
 
 from tests.differential.clusters.kernel import BORROWED, CONNECTED, CROSS_SUBNET, ECMP
 from tests.differential.clusters.peerings import (
+    ADD_PATHS,
     EBGP,
     IPV6,
     LOCAL_AS,
     MESH,
     REFLECTOR,
     REFLECTORS,
+    SESSIONS,
 )
 from tests.differential.clusters.policies import (
     COMMUNITIES,
@@ -35,4 +37,6 @@ CLUSTERS = (
     NEXT_HOPS,
     ECMP,
     CONNECTED,
+    SESSIONS,
+    ADD_PATHS,
 )

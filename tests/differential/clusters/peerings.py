@@ -28,7 +28,7 @@ from tests.differential.clusters.base import (
     cluster_records,
     mesh_peers,
 )
-from tests.raw_peer import OPTIONAL, PARTIAL, TRANSITIVE, Attribute
+from tests.raw_peer import ADD_PATH, OPTIONAL, PARTIAL, TRANSITIVE, Attribute
 from tests.routed_process import configuration, peer, pool, record
 
 MESH = Cluster(
@@ -311,31 +311,36 @@ SESSIONS = Cluster(
 
 ADD_PATHS = Cluster(
     "add-path",
-    "Peers that send and receive several paths to a prefix",
-    cluster_records(
+    "A reflector with clients that send and receive several paths to a prefix, and a router that does",
+    (
+        configuration(AS),
+        node_record(NODE, labels={"rr": "yes"}, routeReflectorClusterID="10.0.0.1"),
         node_record("worker02"),
         node_record("worker03"),
+        node_record("worker04"),
+        POOL,
+        *OWN,
+        record("BGPPeer", "clients", nodeSelector="has(rr)", peerSelector="!has(rr)"),
         peer("router", V4["router"], ROUTER_AS),
         pool("198.18.0.0/15"),
-        mesh=True,
     ),
     (
         Peer(
             "worker02",
-            dials=True,
-            capabilities=((69, bytes((0, 1, 1, 3))),),
+            capabilities=((ADD_PATH, bytes((0, 1, 1, 3))),),
             says=(
                 says("10.244.2.0/26", local_pref=NORMAL, path_id=1),
-                says("10.244.2.0/26", local_pref=NORMAL, path_id=2, next_hop=V4["worker04"]),
-                says("10.244.3.0/26", local_pref=NORMAL - 5, path_id=7, next_hop=V4["worker04"]),
+                says("10.244.2.0/26", local_pref=NORMAL, path_id=2, next_hop=V4["router2"]),
+                says("10.244.3.0/26", local_pref=NORMAL - 5, path_id=7, next_hop=V4["router2"]),
                 says("10.244.3.0/26", local_pref=NORMAL, path_id=9),
             ),
         ),
         Peer("worker03", says=(node_says("10.244.2.0/26"),)),
+        Peer("worker04", capabilities=((ADD_PATH, bytes((0, 1, 1, 1))),), says=(node_says("10.244.4.0/26"),)),
         Peer(
             "router",
             ROUTER_AS,
-            capabilities=((69, bytes((0, 1, 1, 1))),),
+            capabilities=((ADD_PATH, bytes((0, 1, 1, 1))),),
             says=(says("198.18.1.0/24", as_path=[ROUTER_AS]),),
         ),
     ),
@@ -344,5 +349,6 @@ ADD_PATHS = Cluster(
             "one of the paths goes",
             {"worker02": (Withdrawal(("10.244.2.0/26",), 1), Withdrawal(("10.244.3.0/26",), 9))},
         ),
+        Change("a client goes", ends=("worker03",)),
     ),
 )
