@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -19,10 +20,11 @@ from routed.intent.types import (
     OriginatedRoute,
     OriginKind,
 )
-from routed.kernel.base import FibError
+from routed.kernel.base import Event, FibError, Link, LinkUp, Overflow
 from routed.kernel.dryrun import NullFib
-from routed.kernel_writer import FALLBACK_METRIC, KernelWriter
+from routed.kernel_writer import FALLBACK_METRIC, PORTION, RESYNC_TIME, KernelWriter
 from routed.resources import Key
+from tests.virtual import run
 
 V4 = Family.IPV4
 NET = ip_network("10.1.0.0/26")
@@ -211,7 +213,6 @@ class RefusingFib(NullFib):
 
 def test_refusals_are_said_once_and_tried_again_in_time(capsys: Any) -> None:
     from routed import log
-    from tests.virtual import run
 
     async def main() -> RefusingFib:
         fib = RefusingFib()
@@ -228,3 +229,84 @@ def test_refusals_are_said_once_and_tried_again_in_time(capsys: Any) -> None:
     assert len(said) == 1
     assert "ENETUNREACH" in said[0]
     assert "10.1.0.0/26" in said[0]
+
+
+class SlowFib(NullFib):
+    """Notes what it is asked for, and when (virtual seconds)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at: list[tuple[float, str]] = []
+        self.sizes: list[int] = []
+        """Wishes between two flushes."""
+        self.doubt = False
+        self._wishes = 0
+
+    def replace_all(self, family: Family, nlri: Sequence[bytes], route: FibRoute | None) -> None:
+        super().replace_all(family, nlri, route)
+        self._wishes += len(nlri)
+
+    async def flush(self) -> list[FibError]:
+        self.sizes.append(self._wishes)
+        self._wishes = 0
+        return []
+
+    async def resync(self) -> list[FibError]:
+        self._say("resync")
+        return []
+
+    def note(self, event: Event) -> bool:
+        self.doubt = self.doubt or isinstance(event, Overflow)
+        return self.doubt
+
+    async def reconcile(self) -> list[FibError]:
+        if self.doubt:
+            self.doubt = False
+            self._say("reconcile")
+        return []
+
+    async def sweep(self) -> list[FibError]:
+        self._say(f"sweep of {len(self.wanted[V4])}")
+        return []
+
+    def _say(self, what: str) -> None:
+        self.at.append((asyncio.get_running_loop().time(), what))
+
+
+def test_all_is_read_back_in_time_and_after_lost_notifications_at_once() -> None:
+    async def main() -> list[tuple[float, str]]:
+        fib = SlowFib()
+        writer = KernelWriter(fib, {family: LocRib(family) for family in Family}, lambda: None)
+        task = asyncio.create_task(writer.run())
+        await asyncio.sleep(100)
+        writer.note(Overflow())
+        writer.note(LinkUp(Link("eth0", 2, True)))
+        await asyncio.sleep(1300)
+        task.cancel()
+        return fib.at
+
+    assert run(main()) == [(100, "reconcile"), (RESYNC_TIME, "resync"), (2 * RESYNC_TIME, "resync")]
+
+
+def test_a_full_table_goes_in_by_portions_between_which_the_loop_turns_and_the_sweep_is_last() -> None:
+    async def main() -> None:
+        fib = SlowFib()
+        ribs = {family: LocRib(family) for family in Family}
+        writer = KernelWriter(fib, ribs, lambda: None)
+        writer.set_family(V4, FamilyIntent(V4, None))
+        source = Source("peer", SourceKind.IBGP, ROUTER, address=bytes(4))
+        table = [b"\x18" + number.to_bytes(3, "big") for number in range(10 * PORTION + 5)]
+        ribs[V4].insert(source.path(originate(next_hop=bytes((10, 0, 0, 2)))), table)
+        task = asyncio.create_task(writer.run())
+        writer.update(V4, table)
+        writer.sweep()
+        turns = 0
+        while not fib.at:
+            await asyncio.sleep(0)
+            turns += 1
+        assert turns >= 10
+        assert max(fib.sizes) == PORTION
+        assert fib.at == [(0, f"sweep of {len(table)}")]
+        task.cancel()
+
+    run(main())

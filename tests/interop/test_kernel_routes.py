@@ -55,9 +55,7 @@ class Node:
                 f"address add {SECOND[version][1]} dev eth1",
             ]
         )
-        self.peers = [
-            RawPeer(one, Options(AS, one.address(4), version=version, end_of_rib=True)) for one in others
-        ]
+        self.peers = [RawPeer(one, Options(AS, one.address(4), version=version)) for one in others]
         self.records = Records(lab.directory / "records")
         base = [configuration(AS, mesh=False, **(spec or {})), node(self.machine)]
         base += [peer(f"peer{n}", one.address, AS) for n, one in enumerate(self.peers)]
@@ -71,6 +69,7 @@ class Node:
             self.routed.start()
             for one in self.peers:
                 one.wait_established()
+                one.send_end_of_rib()
             yield
             assert "Traceback" not in self.routed.output()
 
