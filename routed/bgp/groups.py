@@ -82,13 +82,12 @@ class ExportGroups:
                 member.wake()
         return member
 
-    def refresh(self, nlri: Iterable[bytes] | None = None) -> None:
-        """Make all exporters anew, and apply them: to these prefixes, or else to all. For a changed
-        policy."""
-        for group in list(self.groups.values()):
+    def refresh(self) -> None:
+        """Make all exporters anew, for a changed policy. It shows as Loc-RIB hands on its prefixes, which
+        it now does with all of them."""
+        for group in self.groups.values():
             group.exporter = self._make_exporter(group.key)
-            some = dict.fromkeys(self.rib.routes) | dict.fromkeys(group.adj_out) if nlri is None else nlri
-            self._apply(group, _Batch(self.rib, some))
+        self.rib.touch()
 
     def _group(self, key: GroupKey) -> Group:
         group = self.groups.get(key)

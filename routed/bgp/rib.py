@@ -240,6 +240,11 @@ class LocRib:
             self._place_all(adj_rib_in, nlri)
         self._changed.update(routes)
 
+    def touch(self) -> None:
+        """Hand every prefix to the listeners, with the changed ones: something that they add to a path is
+        another now."""
+        self._changed.update(self.routes)
+
     def rerank(self, nlri: Iterable[bytes]) -> None:
         """Put the paths of these prefixes in order again: the keys of some have changed."""
         for one in nlri:

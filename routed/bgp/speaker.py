@@ -29,7 +29,7 @@ from routed.bgp.restart import Convergence, keeps_routes
 from routed.bgp.route import Address
 from routed.bgp.seldom import Seldom
 from routed.bgp.session import Negotiated
-from routed.bgp.tables import Tables
+from routed.bgp.tables import PREFIXES_A_TURN, Tables
 from routed.bgp.transport import READ_OCTETS, Endpoint, Link, reset
 from routed.bgp.update import Update
 from routed.intent.types import ExportPolicy
@@ -37,6 +37,14 @@ from routed.intent.types import ExportPolicy
 if TYPE_CHECKING:
     from routed.intent.filters import CompiledFilter
 
+#: A turn of the loop that hands on changes is to take about so long, seconds: the next one gets more
+#: prefixes, or fewer. What a prefix costs depends on how many peers are told of it, and how many share
+#: their attributes.
+FLUSH_TIME: Final = 0.05
+LEAST_PREFIXES_A_TURN: Final = 500
+#: While more changes come in they are gathered for so long at most, seconds: what comes together is encoded
+#: together.
+GATHER_TIME: Final = 0.02
 #: How often what was kept for joining peers is let go, seconds.
 SNAPSHOT_TIME: Final = 5.0
 #: At most so many clients of ranges that have no session (yet); the oldest go first.
@@ -88,6 +96,9 @@ class Speaker:
         self._descriptors_said = 0
         self._crowded = Seldom(self.loop, self._say_crowded, burst=1, seconds=60.0)
         self._flush_due = False
+        self._more_came = False
+        self._gather_until = 0.0
+        self._portion = PREFIXES_A_TURN
         self._closed = False
         self._listeners = Listeners(self.loop, self.network, self._on_accept, self.log)
         self._convergence = Convergence(self.loop, self._on_converged)
@@ -527,17 +538,33 @@ class Speaker:
         self.tables.flush()
 
     def _schedule_flush(self) -> None:
-        """Changes of one turn of the event loop go out together in the next."""
-        if not self._flush_due and not self._closed:
+        """Changes of one turn of the event loop go out together in the next; or soon after, while every turn
+        brings more."""
+        if self._flush_due:
+            self._more_came = True
+        elif not self._closed:
             self._flush_due = True
+            self._more_came = False
+            self._gather_until = self.loop.time() + GATHER_TIME
             self.loop.call_soon(self._flush_turn)
 
     def _flush_turn(self) -> None:
-        self._flush_due = False
         if self._closed:
             return
-        waiting = self.tables.flush_some()
+        begun = self.loop.time()
+        before = self.tables.changes_pending
+        if self._more_came and begun < self._gather_until and before < self._portion:
+            self._more_came = False
+            self.loop.call_soon(self._flush_turn)
+            return
+        self._flush_due = False
+        waiting = self.tables.flush_some(self._portion)
         self._listener.on_status()
+        if before > waiting:
+            # As many prefixes as will take FLUSH_TIME, by what these took.
+            took = max(self.loop.time() - begun, 1e-6)
+            fitting = int((before - waiting) * FLUSH_TIME / took)
+            self._portion = min(max(fitting, LEAST_PREFIXES_A_TURN), PREFIXES_A_TURN)
         if waiting:
             self._schedule_flush()
 

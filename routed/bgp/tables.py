@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from routed.bgp.filters import FilterFunction
     from routed.intent.filters import CompiledFilter
 
-#: Changed prefixes worked off before the sockets are looked at again.
+#: Changed prefixes worked off at a time, at most.
 PREFIXES_A_TURN: Final = 20_000
 
 _NO_NEXT_HOP: Final = {Family.IPV4: bytes(4), Family.IPV6: bytes(16)}
@@ -205,9 +205,14 @@ class Tables:
             while rib.flush(PREFIXES_A_TURN):
                 pass
 
-    def flush_some(self) -> int:
-        """Hand some of them on; returns how many wait for the next turn."""
-        return sum(rib.flush(PREFIXES_A_TURN) for rib in self.ribs.values())
+    def flush_some(self, limit: int = PREFIXES_A_TURN) -> int:
+        """Hand some of them on, at most so many a family; returns how many wait for the next turn."""
+        return sum(rib.flush(limit) for rib in self.ribs.values())
+
+    @property
+    def changes_pending(self) -> int:
+        """How many prefixes are to be handed on."""
+        return sum(rib.changes_pending for rib in self.ribs.values())
 
     def release_snapshots(self) -> None:
         """Let go of what was kept for joining peers; to be called every few seconds."""

@@ -89,6 +89,8 @@ def run_until_stopped(job: Job) -> None:
     import asyncio
     import signal
 
+    from routed.event_loop import new_event_loop
+
     async def body() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -103,6 +105,7 @@ def run_until_stopped(job: Job) -> None:
         await job(stop)
 
     try:
-        asyncio.run(body())
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(body())
     except KeyboardInterrupt:
         sys.exit(130)

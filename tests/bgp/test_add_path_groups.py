@@ -178,6 +178,7 @@ def test_the_policy_judges_each_path(others: int) -> None:
     assert reflector.hear() == [(P, number - 1, number) for number in range(2, 3 + others)]
     reflector.policy = ExportPolicy(accepted=(ip_network("10.2.0.0/16"),))
     reflector.groups.refresh()
+    reflector.rib.flush()
     assert sorted(reflector.hear()) == sorted(
         [(P, number - 1, None) for number in range(2, 3 + others)]
         + [(Q, number - 1, number) for number in range(2, 3 + others)]

@@ -730,10 +730,12 @@ def test_a_changed_policy_sends_what_it_changes() -> None:
     assert set(receiver.table) == set(prefixes[:2])
     heard = len(receiver.heard)
     policy = ExportPolicy(accepted=(ip_network("10.1.0.0/16"), ip_network("192.168.0.0/16")))
-    groups.refresh(prefixes[1:2])
+    groups.refresh()
+    assert receiver.heard[heard:] == []
+    rib.flush(2)
     send(member, receiver)
     assert receiver.heard[heard:] == [(prefixes[1], None)]
-    groups.refresh()
+    rib.flush()
     send(member, receiver)
     assert [one for one, _ in receiver.heard[heard + 1 :]] == [prefixes[2]]
 
