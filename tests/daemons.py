@@ -41,6 +41,10 @@ class Neighbor:
     families: tuple[int, ...] = ()
     """IP versions to carry; empty: that of the address."""
     port: int = 179
+    add_path: bool = False
+    """Send and receive all paths of a prefix (RFC 7911). FRR receives them in any case."""
+    extended_messages: bool = False
+    """RFC 8654 (BIRD). FRR has it in any case."""
 
     @property
     def version(self) -> int:
@@ -308,6 +312,8 @@ class _Bird(Daemon):
             options.append("multihop;")
         if neighbor.passive:
             options.append("passive;")
+        if neighbor.extended_messages:
+            options.append("enable extended messages;")
         if neighbor.route_reflector_client:
             options.append("rr client;")
         if self.config.cluster_id and neighbor.asn == self.config.asn:
@@ -345,6 +351,7 @@ class Bird2(_Bird):
                 parts.append(f"protocol kernel kernel{version} {{ {channel} merge paths on; }}\n")
         for neighbor in self.config.neighbors:
             own = " next hop self;" if neighbor.next_hop_self else ""
+            own += " add paths on;" if neighbor.add_path else ""
             channels = "".join(
                 f"ipv{version} {{ import all; {_BIRD_EXPORT}{own} }};" for version in neighbor.carried
             )
@@ -375,6 +382,7 @@ class Bird1(_Bird):
         for neighbor in self.config.neighbors:
             if neighbor.version == version:
                 own = " next hop self;" if neighbor.next_hop_self else ""
+                own += " add paths on;" if neighbor.add_path else ""
                 parts.append(self._bgp(neighbor, f"import all; {_BIRD_EXPORT}{own}"))
         return "".join(parts)
 
@@ -468,6 +476,8 @@ class Frr(Daemon):
                     lines.append(f"  neighbor {neighbor.address} route-reflector-client")
                 if neighbor.next_hop_self:
                     lines.append(f"  neighbor {neighbor.address} next-hop-self")
+                if neighbor.add_path:
+                    lines.append(f"  neighbor {neighbor.address} addpath-tx-all-paths")
             lines.append(" exit-address-family")
         return "\n".join(lines) + "\n"
 
@@ -598,6 +608,8 @@ class GoBgp(Daemon):
             for version in neighbor.carried:
                 lines += ["[[neighbors.afi-safis]]", "[neighbors.afi-safis.config]"]
                 lines.append(f'afi-safi-name = "ipv{version}-unicast"')
+                if neighbor.add_path:
+                    lines += ["[neighbors.afi-safis.add-paths.config]", "receive = true", "send-max = 16"]
         return "\n".join(lines) + "\n"
 
     def ask(self, *arguments: str) -> str:
