@@ -44,15 +44,23 @@ def _open_etcds(rest: str, environ: Environ) -> Datastore:
     return EtcdDatastore(read_url("etcds", rest, environ))
 
 
+def _open_kubernetes(rest: str, environ: Environ) -> Datastore:
+    from routed.datastore.kubernetes import open_kubernetes
+
+    return open_kubernetes(rest, environ)
+
+
 _SCHEMES: dict[str, Callable[[str, Environ], Datastore]] = {
     "file": _open_file,
     "etcd": _open_etcd,
     "etcds": _open_etcds,
+    "kubernetes": _open_kubernetes,
 }
 
 _SUPPORTED = (
     "file:PATH (a YAML or JSON file, or a folder of them), "
-    "or etcd://HOST:PORT[,HOST:PORT...] (etcds:// with TLS)"
+    "etcd://HOST:PORT[,HOST:PORT...] (etcds:// with TLS), "
+    "or kubernetes: (as every pod finds its API server; kubernetes:PATH?context=NAME for a kubeconfig)"
 )
 
 
