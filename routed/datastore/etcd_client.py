@@ -129,6 +129,13 @@ class _Channel(Channel):
                 return await super()._create_connection()
         except TimeoutError:
             raise OSError(f"no connection within {CONNECT_TIMEOUT:g} s") from None
+        except ConnectionError as error:
+            # asyncio's own, without a number: TCP was there, and went in the middle of TLS.
+            if self._ssl is not None and error.errno is None:
+                raise OSError(
+                    "it ended the connection in the middle of TLS's handshake: has it TLS?"
+                ) from None
+            raise
 
     @property
     def protocol(self) -> _Protocol | None:
@@ -147,7 +154,11 @@ def _words(error: BaseException) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: its certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
-        return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
+        reason = (error.reason or str(error)).replace("_", " ").lower()
+        if "alert" in reason:
+            _, _, alert = reason.partition("alert ")
+            return f"TLS: it refused ({alert}): it wants a client certificate, or does not accept this one"
+        return f"TLS: {reason}"
     if isinstance(error, socket.gaierror):
         return f"its name cannot be looked up: {error.strerror}"
     if isinstance(error, OSError) and error.errno is not None:
@@ -265,9 +276,11 @@ class Connection:
         if self._silent:
             return f"it has not answered for {ANSWER_TIME:g} s"
         protocol = self._channel.protocol
-        if isinstance(error, StreamTerminatedError) and protocol is not None and protocol.loss:
-            return protocol.loss
-        return _words(error)
+        if protocol is None or not isinstance(error, StreamTerminatedError):
+            return _words(error)
+        if not protocol.loss and protocol.connection.last_data_received is None:
+            return "it ended the connection without a word: is it etcd, and with TLS or without as we are?"
+        return protocol.loss or _words(error)
 
     def _from_status(self, error: GRPCError) -> Exception:
         message = (error.message or error.status.name).removeprefix("etcdserver: ")
