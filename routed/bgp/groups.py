@@ -27,6 +27,7 @@ from typing import TypeVar
 
 from routed.bgp.add_path import AddPathGroup, EntryChanges
 from routed.bgp.adj_rib_in import Entry
+from routed.bgp.attributes import AttributeSet
 from routed.bgp.export import Exporter
 from routed.bgp.group import DEFAULT_LIMITS, Changes, Group, GroupKey, Limits
 from routed.bgp.member import Member
@@ -140,15 +141,19 @@ class _Batch:
             self._by_path = self._sorted(best_of)
         return group.apply(self._by_path)
 
-    def _sorted(self, key: Callable[[Entry | None], K]) -> list[tuple[K, Sequence[bytes]]]:
+    def _sorted(self, key: Callable[[Entry | None], K]) -> list[tuple[K | Path, Sequence[bytes]]]:
         """The prefixes by the key of their entry: evaluated and packed together in every group."""
         prefixes = self._nlri
-        found: dict[K, list[bytes]] = {}
+        found: dict[K | Path, list[bytes]] = {}
+        same: dict[tuple[Source, AttributeSet], Path] = {}
         start = 0
         # Prefixes that came in one UPDATE have one entry and are neighbours here: a step a run of them.
         for entry, run in groupby(self._entries):
             end = start + len(list(run))
-            kind = key(entry)
+            kind: K | Path = key(entry)
+            if isinstance(kind, Path) and kind.path_id:
+                # Some peers give each route an identifier of its own. What is exported is the same.
+                kind = same.setdefault((kind.source, kind.attributes), kind)
             known = found.get(kind)
             if known is None:
                 found[kind] = prefixes[start:end]
