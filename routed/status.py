@@ -48,6 +48,7 @@ def session_document(speaker: Speaker, peer: Peer) -> Document:
             "tcp_md5": peer.config.password is not None,
             "old_password_in_use": peer.protection.old_key_in_use,
             "ttl_security_hops": peer.config.ttl_security_hops,
+            "segments_dropped": peer.protection.dropped,
         },
         "flaps": session.flaps,
         "last_error": session.last_error,

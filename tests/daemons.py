@@ -45,6 +45,10 @@ class Neighbor:
     """Send and receive all paths of a prefix (RFC 7911). FRR receives them in any case."""
     extended_messages: bool = False
     """RFC 8654 (BIRD). FRR has it in any case."""
+    password: str | None = None
+    """TCP-MD5."""
+    ttl_security_hops: int | None = None
+    """GTSM."""
 
     @property
     def version(self) -> int:
@@ -136,6 +140,10 @@ class Daemon(abc.ABC):
         rest = tuple(prefix for prefix in self.config.announce if prefix not in prefixes)
         self.config = dataclasses.replace(self.config, announce=rest)
         self._change(added=(), removed=prefixes)
+
+    def reconfigure(self) -> None:
+        """Puts the options of its neighbours in force live (FRR: their passwords)."""
+        self._change(added=(), removed=())
 
     def established(self, address: str) -> bool:
         """True while the session with that neighbour is Established."""
@@ -308,8 +316,12 @@ class _Bird(Daemon):
         if self.config.port != 179:
             # A listening socket an address, so that several programs can share the port.
             options.append("strict bind;")
-        if self.config.multihop:
+        if neighbor.ttl_security_hops:
+            options.append(f"multihop {neighbor.ttl_security_hops}; ttl security on;")
+        elif self.config.multihop:
             options.append("multihop;")
+        if neighbor.password is not None:
+            options.append(f'password "{neighbor.password}";')
         if neighbor.passive:
             options.append("passive;")
         if neighbor.extended_messages:
@@ -465,6 +477,11 @@ class Frr(Daemon):
             ]
             if neighbor.passive:
                 lines.append(f" neighbor {neighbor.address} passive")
+            if neighbor.password is not None:
+                lines.append(f" neighbor {neighbor.address} password {neighbor.password}")
+            if neighbor.ttl_security_hops:
+                hops = neighbor.ttl_security_hops
+                lines.append(f" neighbor {neighbor.address} ttl-security hops {hops}")
         for version in (4, 6):
             lines.append(f" address-family ipv{version} unicast")
             lines += [f"  network {prefix}" for prefix in config.announced(version)]
@@ -494,6 +511,14 @@ class Frr(Daemon):
         if done.returncode or "% " in done.stdout:
             raise CommandError(f"vtysh {commands}: {done.stdout[-500:]}{done.stderr[-500:]}")
         return done.stdout
+
+    def reconfigure(self) -> None:
+        commands = ["configure terminal", f"router bgp {self.config.asn}"]
+        for neighbor in self.config.neighbors:
+            name = f"neighbor {neighbor.address}"
+            password = neighbor.password
+            commands.append(f"{name} password {password}" if password is not None else f"no {name} password")
+        self.ask(*commands)
 
     def _change(self, added: tuple[str, ...], removed: tuple[str, ...]) -> None:
         commands = ["configure terminal", f"router bgp {self.config.asn}"]
@@ -589,6 +614,7 @@ class GoBgp(Daemon):
                 "[neighbors.config]",
                 f"peer-as = {neighbor.asn}",
                 f'neighbor-address = "{neighbor.address}"',
+                *([f'auth-password = "{neighbor.password}"'] if neighbor.password is not None else []),
                 "[neighbors.timers.config]",
                 "connect-retry = 5",
                 "idle-hold-time-after-reset = 1",
@@ -598,6 +624,9 @@ class GoBgp(Daemon):
                 f"passive-mode = {str(neighbor.passive).lower()}",
                 f"remote-port = {neighbor.port}",
             ]
+            if neighbor.ttl_security_hops:
+                least = 256 - neighbor.ttl_security_hops
+                lines += ["[neighbors.ttl-security.config]", "enabled = true", f"ttl-min = {least}"]
             if neighbor.route_reflector_client:
                 cluster = config.cluster_id or config.router_id
                 lines += [

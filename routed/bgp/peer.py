@@ -291,8 +291,9 @@ class Peer:
         self._timer = None
         deadline = self.session.deadline
         if deadline is not None and deadline <= self._now():
-            if self.connection is not None:
-                self.session.blocked(self._ids[self.connection], self.connection.stalled_since())
+            for connection, connection_id in self._ids.items():
+                remark = self.protection.remark(connection)
+                self.session.observed(connection_id, connection.stalled_since(), remark)
             self.session.tick(self._now())
             self._act()
         else:

@@ -67,6 +67,24 @@ class Protection:
         """True while the session goes on with a key that is not the configured one."""
         return self._rollover is not None
 
+    @property
+    def dropped(self) -> int:
+        """Segments of the peer that were dropped on its connections: signed with another key, or with none,
+        or from too far away."""
+        return sum(one.control.progress().dropped for one in self._keys) if self._protected else 0
+
+    @property
+    def _protected(self) -> bool:
+        config = self._config
+        return self._ring.overlapping or bool(config.password is not None or config.ttl_security_hops)
+
+    def remark(self, connection: Connection) -> str:
+        """Why the peer may not be heard on a connection; empty where nothing speaks for it."""
+        dropped = connection.control.progress().dropped if self._protected else 0
+        if not dropped:
+            return ""
+        return f"{dropped} segments of the peer dropped: its password, or its TTL security, is another one"
+
     def dial_options(self) -> TcpOptions:
         """The options of the next attempt to connect."""
         self._dialed = self._ring.next_dial()

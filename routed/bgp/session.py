@@ -109,6 +109,7 @@ class _Connection:
     keepalive_deadline: float | None = None
     send_hold_deadline: float | None = None
     blocked_since: float | None = None
+    remark: str = ""
     negotiated: Negotiated | None = None
     parser: UpdateParser | None = None
     pending: bytearray = field(default_factory=bytearray)
@@ -205,12 +206,13 @@ class Session:
             self._connection_event(Event.STOP, conn, now, detail)
         self._session_event(Event.STOP, now)
 
-    def blocked(self, conn: ConnectionId, since: float | None) -> None:
-        """Since when the peer has taken nothing of what there is to send; None: it takes it. To be told
-        before each `tick`."""
+    def observed(self, conn: ConnectionId, blocked_since: float | None, remark: str = "") -> None:
+        """What the owner sees of a connection, to be told before each `tick`: since when the peer has taken
+        nothing of what there is to send (None: it takes it), and why it may not be heard, for people."""
         found = self._connections.get(conn)
         if found is not None:
-            found.blocked_since = since
+            found.blocked_since = blocked_since
+            found.remark = remark
 
     def pause(self, now: float, notification: Notification, seconds: float | None) -> None:
         """End an Established session (AutomaticStop, RFC 4271 section 8.1.2, event 8) and stay in IDLE for so
@@ -259,7 +261,7 @@ class Session:
         """Do what is due."""
         for conn in list(self._connections.values()):
             if conn.hold_deadline is not None and conn.hold_deadline <= now:
-                self._connection_event(Event.HOLD_EXPIRES, conn, now)
+                self._connection_event(Event.HOLD_EXPIRES, conn, now, _Detail(text=conn.remark))
                 continue
             if conn.keepalive_deadline is not None and conn.keepalive_deadline <= now:
                 self._connection_event(Event.KEEPALIVE_EXPIRES, conn, now)

@@ -342,6 +342,7 @@ class Speaker:
         """The peer's connections are to be signed with another key. A client has the key of its range."""
         if not peer.config.dynamic:
             self._set_listen_key(peer.config.remote.address)
+        self._listener.on_status()
 
     def accept_waiting(self) -> None:
         """Accept connections that wait, before a key changes."""
