@@ -3,6 +3,7 @@ command runs and fails."""
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -19,13 +20,30 @@ __all__ = [
     "run_until_stopped",
 ]
 
+
+def _datastore_of_calico_node() -> str:
+    """Where calico-node would look; one of the options is missing where that says nothing."""
+    from routed.datastore.url import url_from_environ
+
+    try:
+        url = url_from_environ(os.environ)
+    except ValueError as error:
+        fail(str(error))
+    if not url:
+        fail("give --datastore URL (or ROUTED_DATASTORE), or calico-node's DATASTORE_TYPE and ETCD_ENDPOINTS")
+    return url
+
+
 Datastore = Annotated[
     str,
     typer.Option(
         "--datastore",
         envvar="ROUTED_DATASTORE",
         metavar="URL",
-        help="Where the records are: file:PATH, a YAML file or a folder of them.",
+        default_factory=_datastore_of_calico_node,
+        show_default="as calico-node: DATASTORE_TYPE, ETCD_ENDPOINTS",
+        help="Where the records are: file:PATH, a YAML file or a folder of them; etcd://HOST:PORT,...; "
+        "kubernetes:.",
     ),
 ]
 LogLevel = Annotated[

@@ -9,7 +9,7 @@ from typing import Final
 
 from routed import daemon
 from routed.agent import Agent, AgentOptions
-from routed.datastore import open_datastore
+from routed.datastore import AbsentError, as_environ_says, open_datastore
 from routed.intent.options import Options
 
 #: Protocol numbers of the kernel routes that a program leaves behind (/etc/iproute2/rt_protos), by what
@@ -40,7 +40,7 @@ def main(
         if value not in choices:
             daemon.fail(f"{name} {value!r}: use {' or '.join(choices)}")
     try:
-        store = open_datastore(datastore)
+        store = as_environ_says(open_datastore(datastore), os.environ)
     except ValueError as error:
         daemon.fail(f"--datastore {error}")
     try:
@@ -59,6 +59,9 @@ def main(
     )
 
     async def run(stop: asyncio.Event) -> None:
-        await Agent(options, store).run(stop)
+        try:
+            await Agent(options, store).run(stop)
+        except AbsentError as error:
+            daemon.fail(f"--datastore {datastore}: {error}")
 
     daemon.run_until_stopped(run)

@@ -123,15 +123,18 @@ def _with_record(
 
 def _agent(datastore: str, options: AgentOptions) -> daemon.Job:
     from routed.agent import Agent
-    from routed.datastore import open_datastore
+    from routed.datastore import AbsentError, as_environ_says, open_datastore
 
     try:
-        store = open_datastore(datastore)
+        store = as_environ_says(open_datastore(datastore), os.environ)
     except ValueError as error:
         daemon.fail(f"--datastore {error}")
 
     async def run(stop: asyncio.Event) -> None:
-        await Agent(options, store).run(stop)
+        try:
+            await Agent(options, store).run(stop)
+        except AbsentError as error:
+            daemon.fail(f"--datastore {datastore}: {error}")
 
     return run
 

@@ -2,8 +2,10 @@
 
 from routed.datastore.base import Batch, Changes, Datastore, Event, Lost, Restored, Snapshot
 from routed.datastore.url import DatastoreURLError, open_datastore, url_from_environ
+from routed.datastore.waiting import AbsentError, as_environ_says
 
 __all__ = [
+    "AbsentError",
     "Batch",
     "Changes",
     "Datastore",
@@ -12,6 +14,7 @@ __all__ = [
     "Lost",
     "Restored",
     "Snapshot",
+    "as_environ_says",
     "open_datastore",
     "url_from_environ",
 ]

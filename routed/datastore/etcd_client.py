@@ -132,9 +132,7 @@ class _Channel(Channel):
         except ConnectionError as error:
             # asyncio's own, without a number: TCP was there, and went in the middle of TLS.
             if self._ssl is not None and error.errno is None:
-                raise OSError(
-                    "it ended the connection in the middle of TLS's handshake: has it TLS?"
-                ) from None
+                raise OSError("it ended the connection in the TLS handshake: has it TLS?") from None
             raise
 
     @property

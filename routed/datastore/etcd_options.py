@@ -23,9 +23,7 @@ def read_url(scheme: str, rest: str, environ: Mapping[str, str]) -> EtcdOptions:
             "set ETCD_USERNAME and ETCD_PASSWORD"
         )
     if path:
-        raise ValueError(
-            f"{scheme}://{authority}/{path}: leave out the path: Calico has its own"
-        )
+        raise ValueError(f"{scheme}://{authority}/{path}: leave out the path: Calico has its own")
     endpoints = tuple(_endpoint(text.strip()) for text in authority.split(",") if text.strip())
     if not endpoints:
         raise ValueError(f"'{scheme}://' names no member: write {scheme}://HOST:PORT[,HOST:PORT...]")
