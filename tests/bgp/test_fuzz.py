@@ -4,35 +4,52 @@ from __future__ import annotations
 
 import random
 import struct
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from routed.bgp.capabilities import Capabilities
+from routed.bgp.capabilities import AddPathMode, Capabilities
 from routed.bgp.message import KEEPALIVE, MARKER, MessageType, Open, RouteRefresh, encode_message
 from routed.bgp.nlri import Family
 from routed.bgp.session import Down, Session, SessionConfig, State
 from tests.bgp import strategies
 from tests.bgp.memory import session_config
 
+BOTH_WAYS = AddPathMode.RECEIVE | AddPathMode.SEND
+EVERYTHING = {
+    "extended_message": True,
+    "enhanced_route_refresh": True,
+    "add_path": BOTH_WAYS,
+    "restart_time": 120,
+    "long_lived_time": 3600,
+}
+
 configs = st.sampled_from(
     [
         session_config(1),
-        session_config(1, remote_as=None, families=frozenset(Family), extended_message=True),
+        session_config(1, remote_as=None, families=frozenset(Family), **EVERYTHING),
         session_config(1, remote_as=65001, hold_time=3, restart_time=120),
         session_config(1, passive=True, families=frozenset({Family.IPV6})),
     ]
 )
 capability_octets = st.lists(
-    st.tuples(st.sampled_from([1, 2, 6, 64, 65, 69, 70, 73, 255]), st.binary(max_size=9)), max_size=5
+    st.tuples(st.sampled_from([1, 2, 6, 64, 65, 69, 70, 71, 73, 255]), st.binary(max_size=9)), max_size=5
 ).map(lambda pairs: b"".join(bytes((code, len(value))) + value for code, value in pairs))
 good_opens = st.builds(
-    lambda asn, hold, families: Open(
-        asn, hold, b"\x0a\0\0\2", Capabilities(families, four_octet_as=asn)
+    lambda asn, hold, families, more: Open(
+        asn, hold, b"\x0a\0\0\2", replace(more, multiprotocol=families, four_octet_as=asn)
     ).encode(),
     st.sampled_from([64512, 65001]),
     st.sampled_from([0, 3, 90]),
     st.sampled_from([((1, 1),), ((1, 1), (2, 1)), ((2, 1),)]),
+    st.sampled_from(
+        [
+            Capabilities(),
+            session_config(2, families=frozenset(Family), **EVERYTHING).capabilities(),
+            Capabilities(add_path=((1, 1, BOTH_WAYS),)),
+        ]
+    ),
 )
 odd_opens = st.builds(
     lambda version, asn, hold, router_id, value: encode_message(
@@ -45,8 +62,8 @@ odd_opens = st.builds(
     st.binary(min_size=4, max_size=4),
     capability_octets,
 )
-updates = st.booleans().flatmap(
-    lambda four: strategies.update_bodies(four_octet_as=four).map(
+updates = st.tuples(st.booleans(), st.sampled_from([frozenset[Family](), frozenset(Family)])).flatmap(
+    lambda pair: strategies.update_bodies(four_octet_as=pair[0], add_path=pair[1]).map(
         lambda body: encode_message(MessageType.UPDATE, body)
     )
 )
