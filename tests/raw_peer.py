@@ -320,6 +320,9 @@ class RawPeer:
         self._connection: socket.socket | None = None
         self._add_path = False
         self._session_start = 0
+        self._decoding = threading.Lock()
+        self._decoded: tuple[int, list[Told]] = (-1, [])
+        self._decoded_until = 0
         self._listener: socket.socket | None = None
         self._hold_back = threading.Event()
         self._busy = threading.Lock()
@@ -396,8 +399,15 @@ class RawPeer:
 
     def updates(self) -> list[Told]:
         """The UPDATEs of this session, or of the last one."""
-        heard = list(self.messages)[self._session_start :]
-        return [decode_update(one.body, self._add_path) for one in heard if one.kind is Kind.UPDATE]
+        with self._decoding:
+            start, told = self._decoded
+            if start != self._session_start:
+                start, told = self._decoded = self._session_start, []
+                self._decoded_until = start
+            heard = self.messages[self._decoded_until :]
+            self._decoded_until += len(heard)
+            told += [decode_update(one.body, self._add_path) for one in heard if one.kind is Kind.UPDATE]
+            return list(told)
 
     def table(self) -> dict[Route, Attributes]:
         """What the UPDATEs of this session amount to."""
@@ -457,8 +467,12 @@ class RawPeer:
         connection = self._connection
         if connection is None:
             raise ConnectionError(f"peer {self.address}: no connection")
+        rest = memoryview(octets)
         with self._lock:
-            connection.sendall(octets)
+            while rest:
+                # The socket's short time-out is for reading; whoever does not read may take longer.
+                with contextlib.suppress(TimeoutError):
+                    rest = rest[connection.send(rest) :]
 
     def open_message(self) -> bytes:
         """Its OPEN."""
