@@ -62,11 +62,11 @@ class Member:
         """None: behind the log, or not a member any more."""
         self._at = 0
         self._joined_at = 0
-        self._inserts: deque[Insert] = deque()
+        self._inserts: deque[Insert] | None = None  # where there are any: an empty one has 760 octets
         self._dirty: dict[bytes, None] = {}
-        self._marks_before: list[bytes] = []  # markers to send before and after what is in _dirty
-        self._marks_after: list[bytes] = []
-        self._out: list[Buffer] = []  # collected, each from one message boundary to another
+        self._marks_before: tuple[bytes, ...] = ()  # markers to send before and after what is in _dirty
+        self._marks_after: tuple[bytes, ...] = ()
+        self._out: Sequence[Buffer] = ()  # collected, each from one message boundary to another
         self._cut = 0  # octets of _out[0] that are sent
         self._boundary = 0  # a message boundary in _out[0], at or before the first that is not sent
 
@@ -123,8 +123,8 @@ class Member:
             return []
         return [memoryview(self._out[0])[self._cut : self._next_boundary()]]
 
-    def advance(self, sent: int) -> None:
-        """So many octets of what `collect` gave are on their way.
+    def advance(self, sent: int) -> bool:
+        """So many octets of what `collect` gave are on their way. True where there may be more to send.
 
         Raises ValueError where that were more than was collected."""
         out = self._out
@@ -132,15 +132,16 @@ class Member:
         for place, buffer in enumerate(out):
             if sent < len(buffer):
                 if place:
-                    del out[:place]
+                    self._out = out[place:]
                     self._boundary = 0
                 self._cut = sent
-                return
+                return True
             sent -= len(buffer)
         if sent:
             raise ValueError(f"{sent} octets more than were collected are said to be sent")
-        self._out = []
+        self._out = ()
         self._cut = self._boundary = 0
+        return self.has_output
 
     def send_end_of_rib(self) -> None:
         """End-of-RIB after all that is in the log, for a member that joined without."""
@@ -151,11 +152,11 @@ class Member:
         and `end` are messages to put before and after it (RFC 7313: BoRR and EoRR)."""
         group = self._group
         if self._segment is not None:
-            self._inserts.append(Insert(group.log.end, begin, detour=group.snapshot_now()))
+            self._add_insert(Insert(group.log.end, begin, detour=group.snapshot_now()))
         else:
             self._dirty.update(dict.fromkeys(group.adj_out))
             if begin:
-                self._marks_before.append(begin)
+                self._marks_before += (begin,)
         if end:
             self._insert(end)
 
@@ -170,11 +171,16 @@ class Member:
             self._boundary = at
         return at
 
-    def _read(self, segment: Segment, budget: int) -> list[Buffer]:
+    def _read(self, segment: Segment, budget: int) -> Sequence[Buffer]:
         """Move on in the log."""
-        pieces: list[Buffer] = []
         at = self._at
         inserts = self._inserts
+        if inserts is None and segment.next is None:
+            # Up to date before the last change: what all members but its source read. The loop below does
+            # the same.
+            self._at = segment.length
+            return segment.read(at, segment.length, self.source) if at < segment.length else ()
+        pieces: list[Buffer] = []
         while True:
             stop = segment.length
             if inserts and inserts[0].offset <= segment.start + stop:
@@ -185,6 +191,8 @@ class Member:
                 at = stop
             if inserts and inserts[0].offset == segment.start + at:
                 insert = inserts.popleft()
+                if not inserts:
+                    inserts = self._inserts = None
                 if insert.data:
                     pieces.append(insert.data)
                     budget -= len(insert.data)
@@ -211,11 +219,11 @@ class Member:
         some = list(islice(dirty, group.limits.catch_up_prefixes))
         for nlri in some:
             del dirty[nlri]
-        messages = self._marks_before + group.encode_state(some, self.source)
-        self._marks_before = []
+        messages = [*self._marks_before, *group.encode_state(some, self.source)]
+        self._marks_before = ()
         if not dirty:
             messages += self._marks_after
-            self._marks_after = []
+            self._marks_after = ()
             group.lagging.discard(self)
             self._begin(group.log.tail, group.log.tail.length)
         return [b"".join(messages)] if messages else []
@@ -228,11 +236,16 @@ class Member:
     def _insert(self, data: bytes, nlri: Sequence[bytes] = ()) -> None:
         """Send these messages when the log is read so far; `nlri` is empty for a marker."""
         if self._segment is not None:
-            self._inserts.append(Insert(self._group.log.end, data, nlri))
+            self._add_insert(Insert(self._group.log.end, data, nlri))
         elif nlri:
             self._dirty.update(dict.fromkeys(nlri))
         else:
-            self._marks_after.append(data)
+            self._marks_after += (data,)
+
+    def _add_insert(self, insert: Insert) -> None:
+        if self._inserts is None:
+            self._inserts = deque()
+        self._inserts.append(insert)
 
     def _leave_log(self) -> None:
         """Hold the log no longer: remember the prefixes of what is not read yet, and the markers."""
@@ -245,24 +258,24 @@ class Member:
                 dirty.update(dict.fromkeys(nlri))
             segment = segment.next
             at = 0
-        for insert in self._inserts:
+        for insert in self._inserts or ():
             if insert.detour is not None:
                 dirty.update(dict.fromkeys(group.adj_out))
                 if insert.data:
-                    self._marks_before.append(insert.data)
+                    self._marks_before += (insert.data,)
             elif insert.nlri:
                 dirty.update(dict.fromkeys(insert.nlri))
             else:
-                self._marks_after.append(insert.data)
-        self._inserts.clear()
+                self._marks_after += (insert.data,)
+        self._inserts = None
         self._segment = None
         group.lagging.add(self)
 
     def _close(self) -> None:
         self._segment = None
-        self._inserts.clear()
+        self._inserts = None
         self._dirty.clear()
-        self._marks_before = []
-        self._marks_after = []
-        self._out = []
+        self._marks_before = ()
+        self._marks_after = ()
+        self._out = ()
         self._cut = self._boundary = 0

@@ -12,7 +12,6 @@ import asyncio
 import errno
 import socket
 import struct
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
@@ -48,8 +47,8 @@ class Outlet(Protocol):
     def collect_to_boundary(self) -> Sequence[Buffer]:
         """Just the rest of the message that was sent in part."""
 
-    def advance(self, sent: int) -> None:
-        """So many octets of the last `collect` are on their way."""
+    def advance(self, sent: int) -> bool:
+        """So many octets of the last `collect` are on their way. True where there may be more to send."""
 
 
 class ConnectionHandler(Protocol):
@@ -154,6 +153,7 @@ class Connection:
         "_part",
         "_sock",
         "_unacknowledged",
+        "_unfinished",
         "_writing",
         "blocked_since",
         "closed",
@@ -177,8 +177,9 @@ class Connection:
         self._sock = sock = link.sock
         self._handler = handler
         self._buffer = buffer
-        self._control: deque[bytes] = deque()
-        self._part = 0
+        self._control: list[bytes] = []
+        self._part = 0  # octets of _control[0] that are sent
+        self._unfinished: Outlet | None = None  # in the middle of a message of this one
         self._writing = False
         self.closed = False
         self.closing = False
@@ -222,7 +223,9 @@ class Connection:
             if not buffers:
                 return
             try:
-                sent = self._sock.sendmsg(buffers)
+                # A change that goes to a thousand peers is a thousand of these: one buffer each, as a rule,
+                # for which `send` is a tenth faster.
+                sent = self._sock.send(buffers[0]) if len(buffers) == 1 else self._sock.sendmsg(buffers)
             except BlockingIOError:
                 if self.blocked_since is None:
                     self.blocked_since = self._loop.time()
@@ -233,13 +236,18 @@ class Connection:
                 self._loop.call_soon(self._lost, explain(error))
                 self.outlets.clear()
                 self._control.clear()
+                self._unfinished = None
                 return
             self.octets_out += sent
             self.blocked_since = None
-            if outlet is not None:
-                outlet.advance(sent)
-            else:
+            if outlet is None:
                 self._control_sent(sent)
+            elif outlet.advance(sent):
+                self._unfinished = None if outlet.at_message_boundary else outlet
+            else:
+                self._unfinished = None
+                if outlet is self.outlets[-1] and not self._control:
+                    return  # The others had nothing before this one: no need to ask all of them again.
         self._wait_writable()
 
     def stalled_since(self) -> float | None:
@@ -258,17 +266,17 @@ class Connection:
         """What to send next, and the outlet it is from (None: control messages)."""
         if self._part:
             return self._control_buffers(), None
-        for outlet in self.outlets:
-            if not outlet.at_message_boundary:
-                if self._control:
-                    return outlet.collect_to_boundary(), outlet
-                return outlet.collect(WRITE_OCTETS)[:MAX_BUFFERS], outlet
+        unfinished = self._unfinished
+        if unfinished is not None:
+            if self._control:
+                return unfinished.collect_to_boundary(), unfinished
+            return unfinished.collect(WRITE_OCTETS)[:MAX_BUFFERS], unfinished
         if self._control:
             return self._control_buffers(), None
         for outlet in self.outlets:
             buffers = outlet.collect(WRITE_OCTETS)
             if buffers:
-                return buffers[:MAX_BUFFERS], outlet
+                return buffers if len(buffers) <= MAX_BUFFERS else buffers[:MAX_BUFFERS], outlet
         return (), None
 
     def _control_buffers(self) -> list[Buffer]:
@@ -277,12 +285,17 @@ class Connection:
 
     def _control_sent(self, sent: int) -> None:
         sent += self._part
-        while self._control and sent >= len(self._control[0]):
-            sent -= len(self._control.popleft())
+        whole = 0
+        for message in self._control:
+            if sent < len(message):
+                break
+            sent -= len(message)
+            whole += 1
+        del self._control[:whole]
         self._part = sent
 
     def _blocked_by_update(self) -> bool:
-        return self._writing and any(not outlet.at_message_boundary for outlet in self.outlets)
+        return self._writing and self._unfinished is not None
 
     def _wait_writable(self) -> None:
         self._writing = True

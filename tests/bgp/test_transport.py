@@ -45,8 +45,9 @@ class Messages:
     def collect_to_boundary(self) -> Sequence[Buffer]:
         return [self.pending[: len(self.pending) % self.length]]
 
-    def advance(self, sent: int) -> None:
+    def advance(self, sent: int) -> bool:
         self.pending = self.pending[sent:]
+        return bool(self.pending)
 
 
 async def until(condition: object) -> None:
@@ -105,6 +106,61 @@ def test_control_messages_go_between_updates_never_into_one() -> None:
         assert got.index(b"KEEPALIVE") % len(message) == 0
         assert got.index(b"KEEPALIVE") < 100 * len(message)
         theirs.close()
+        connection.close()
+
+    asyncio.run(main())
+
+
+def test_two_outlets_and_control_messages_share_a_connection_in_whole_messages() -> None:
+    """Each of them in order, and none inside another's message, however little the socket takes."""
+
+    async def main() -> None:
+        link, theirs = link_pair()
+        link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+        theirs.setblocking(False)
+        connection = Connection(
+            asyncio.get_running_loop(), link, Handler(), memoryview(bytearray(READ_OCTETS))
+        )
+        ipv4, ipv6, keepalive = b"4" * 999 + b".", b"6" * 356 + b".", b"K" * 18 + b"."
+        first, second = Messages(ipv4, 0), Messages(ipv6, 100)
+        connection.outlets += (first, second)
+        connection.pump()
+        first.pending = memoryview(ipv4 * 100)
+        got = b""
+        sent = 0
+        async with asyncio.timeout(10):
+            while len(got) < 100 * (len(ipv4) + len(ipv6)) + sent * len(keepalive):
+                if sent < 5:
+                    connection.send(keepalive)
+                    sent += 1
+                try:
+                    got += theirs.recv(777)
+                except BlockingIOError:
+                    await asyncio.sleep(0)
+        messages = [message + b"." for message in got.split(b".")[:-1]]
+        assert {one: messages.count(one) for one in set(messages)} == {ipv4: 100, ipv6: 100, keepalive: 5}
+        theirs.close()
+        connection.close()
+
+    asyncio.run(main())
+
+
+def test_what_comes_after_all_was_sent_is_sent_too() -> None:
+    async def main() -> None:
+        link, theirs = link_pair()
+        connection = Connection(
+            asyncio.get_running_loop(), link, Handler(), memoryview(bytearray(READ_OCTETS))
+        )
+        first, second = Messages(b"4", 1), Messages(b"6", 1)
+        connection.outlets += (first, second)
+        with theirs:
+            for _ in range(3):
+                connection.pump()
+                assert theirs.recv(100) == b"46"
+                connection.send(b"K")
+                assert theirs.recv(100) == b"K"
+                first.pending = memoryview(b"4")
+                second.pending = memoryview(b"6")
         connection.close()
 
     asyncio.run(main())
