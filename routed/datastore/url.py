@@ -20,7 +20,7 @@ class DatastoreURLError(ValueError):
 # files, does not pay for it.
 
 
-def _open_file(rest: str, environ: Environ) -> Datastore:
+def _open_file(rest: str, environ: Environ, node: str | None) -> Datastore:
     """`file:PATH` as in a shell, or the `file:///PATH` of RFC 8089."""
     path = rest[2:] if rest.startswith("///") else rest
     if path.startswith("//"):
@@ -30,27 +30,27 @@ def _open_file(rest: str, environ: Environ) -> Datastore:
     return FileDatastore(os.path.expanduser(path))
 
 
-def _open_etcd(rest: str, environ: Environ) -> Datastore:
+def _open_etcd(rest: str, environ: Environ, node: str | None) -> Datastore:
     from routed.datastore.etcd import EtcdDatastore
     from routed.datastore.etcd_options import read_url
 
     return EtcdDatastore(read_url("etcd", rest, environ))
 
 
-def _open_etcds(rest: str, environ: Environ) -> Datastore:
+def _open_etcds(rest: str, environ: Environ, node: str | None) -> Datastore:
     from routed.datastore.etcd import EtcdDatastore
     from routed.datastore.etcd_options import read_url
 
     return EtcdDatastore(read_url("etcds", rest, environ))
 
 
-def _open_kubernetes(rest: str, environ: Environ) -> Datastore:
+def _open_kubernetes(rest: str, environ: Environ, node: str | None) -> Datastore:
     from routed.datastore.kubernetes import open_kubernetes
 
-    return open_kubernetes(rest, environ)
+    return open_kubernetes(rest, environ, node)
 
 
-_SCHEMES: dict[str, Callable[[str, Environ], Datastore]] = {
+_SCHEMES: dict[str, Callable[[str, Environ, str | None], Datastore]] = {
     "file": _open_file,
     "etcd": _open_etcd,
     "etcds": _open_etcds,
@@ -64,9 +64,12 @@ _SUPPORTED = (
 )
 
 
-def open_datastore(url: str, environ: Environ | None = None) -> Datastore:
+def open_datastore(url: str, environ: Environ | None = None, node: str | None = None) -> Datastore:
     """The datastore that a URL names, with what the environment says about how to get in. Nothing is read
     yet: what is not there is waited for by the watch.
+
+    `node`: the one whose speaker wants the records, by the name of its Node; a datastore may then leave out
+    what only others need. None: all records are wanted, as for a reflector or a relay.
 
     Raises DatastoreURLError."""
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", url)
@@ -78,7 +81,7 @@ def open_datastore(url: str, environ: Environ | None = None) -> Datastore:
             f"{scheme!r} is not a kind of datastore that is supported: write {_SUPPORTED}"
         )
     try:
-        return _SCHEMES[scheme](url[match.end() :], os.environ if environ is None else environ)
+        return _SCHEMES[scheme](url[match.end() :], os.environ if environ is None else environ, node)
     except DatastoreURLError:
         raise
     except ValueError as error:
