@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -20,6 +21,8 @@ from routed.bgp.speaker import Speaker
 
 #: Changes within this time share one write, seconds.
 WRITE_TIME: Final = 0.1
+#: So much of the time may go into writing: where a write takes long there are fewer.
+WRITE_SHARE: Final = 0.05
 
 Document = dict[str, Any]
 
@@ -59,10 +62,17 @@ def announced(speaker: Speaker) -> dict[str, list[str]]:
     """The routes of our own that some peer is told of, by family."""
     result: dict[str, list[str]] = {}
     for family, groups in speaker.groups.items():
+        # From the own routes, not from all that is told: those are few, and this is done with each change.
+        tables = [table for source, table in speaker.ribs[family].sources.items() if not source.kind.bgp]
         nlri = {
             one
-            for group in groups.groups.values()
-            for one in group.prefixes(lambda source: not source.kind.bgp)
+            for table in tables
+            for one in table.routes
+            if any(
+                not source.kind.bgp
+                for group in groups.groups.values()
+                for _attributes, source in group.adverts(one)
+            )
         }
         result[family.name.lower()] = [to_text(one, family) for one in sorted(nlri)]
     return result
@@ -96,17 +106,20 @@ class StatusFile:
         self._log = log.get("status")
         self._timer: asyncio.TimerHandle | None = None
         self._failed = ""
+        self._took = 0.0
 
     def changed(self) -> None:
         """Write soon."""
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(WRITE_TIME, self.write)
+            delay = max(WRITE_TIME, self._took / WRITE_SHARE)
+            self._timer = asyncio.get_running_loop().call_later(delay, self.write)
 
     def write(self) -> None:
         """Write now."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        begun = time.monotonic()
         document = {"version": __version__, "written_at": datetime.now(UTC).isoformat(), **self._document()}
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
@@ -119,3 +132,4 @@ class StatusFile:
                 self._log.error("cannot write the status file", path=str(self._path), error=error.strerror)
             with contextlib.suppress(OSError):
                 temporary.unlink()
+        self._took = time.monotonic() - begun

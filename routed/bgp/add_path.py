@@ -13,7 +13,7 @@ members and split horizon is as in other groups, with route keys (identifier and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from routed.bgp.adj_out import Advert, Turn
@@ -21,7 +21,7 @@ from routed.bgp.adj_rib_in import Entry, paths_of
 from routed.bgp.export import Exporter
 from routed.bgp.group import DEFAULT_LIMITS, Group, GroupKey, Limits
 from routed.bgp.nlri_codec import PATH_ID_OCTETS
-from routed.bgp.path import Path, Source, SourceKind
+from routed.bgp.path import Path, SourceKind
 
 EntryChanges = Iterable[tuple[Entry | None, Sequence[bytes]]]
 """Changed prefixes by all their paths, as Loc-RIB holds them; None: there is none any more."""
@@ -61,9 +61,14 @@ class AddPathGroup(Group):
                         self._announce(turn, adverts, one)
         return self._write(turn)
 
-    def prefixes(self, wanted: Callable[[Source], bool] | None = None) -> set[bytes]:
+    def prefixes(self) -> set[bytes]:
         """See `Group.prefixes`."""
-        return {key[PATH_ID_OCTETS:] for key in super().prefixes(wanted)}
+        return {key[PATH_ID_OCTETS:] for key in super().prefixes()}
+
+    def adverts(self, nlri: bytes) -> Sequence[Advert]:
+        """See `Group.adverts`."""
+        keys = (_key(path_id, nlri) for path_id in self._path_ids.get(nlri, _ONLY))
+        return [advert for key in keys if (advert := self.adj_out.get(key)) is not None]
 
     def _adverts(
         self, entry: Entry | None, nlri: Sequence[bytes]

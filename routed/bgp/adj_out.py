@@ -48,6 +48,12 @@ class Turn:
                 known += nlri
             return
         attributes, source = advert
+        before = set(map(adj_out.get, nlri))
+        if advert not in before and all(old is not None and old[1] is source for old in before):
+            # Other attributes from the same source: the same for each, without the loop.
+            adj_out.update(dict.fromkeys(nlri, advert))
+            self.announced.setdefault(advert, []).extend(nlri)
+            return
         for one in nlri:
             old = adj_out.get(one)
             adj_out[one] = advert

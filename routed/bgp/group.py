@@ -144,11 +144,15 @@ class Group:
                     turn.announce((attributes, path.source), some)
         return self._write(turn)
 
-    def prefixes(self, wanted: Callable[[Source], bool] | None = None) -> set[bytes]:
-        """The NLRI that are advertised now: all, or those of the wanted sources."""
-        if wanted is None:
-            return set(self.adj_out)
-        return {nlri for nlri, (_, source) in self.adj_out.items() if wanted(source)}
+    def prefixes(self) -> set[bytes]:
+        """The NLRI that are advertised now."""
+        return set(self.adj_out)
+
+    def adverts(self, nlri: bytes) -> Sequence[Advert]:
+        """What is advertised of one prefix now: nothing, or one advert, or several where peers get several
+        paths."""
+        advert = self.adj_out.get(nlri)
+        return () if advert is None else (advert,)
 
     def encode_state(self, nlri: Iterable[bytes], reader: Source) -> list[bytes]:
         """Messages that tell one member the present state of prefixes, whatever it was told before."""

@@ -98,14 +98,10 @@ class LocRib:
             )
         received = adj_rib_in.routes
         policy = adj_rib_in.policy
-        if (
-            policy is None
-            and path.ineligible is None
-            and received.keys().isdisjoint(nlri)
-            and self.routes.keys().isdisjoint(nlri)
-        ):
-            # A table transfer is nearly all prefixes that are new everywhere: no loop in Python over those.
-            # The loop below does the same for each.
+        if policy is None and path.ineligible is None and self._only_from(received, path, nlri):
+            # A table transfer is nearly all prefixes that are new everywhere, and where attributes change,
+            # prefixes that nobody else has: no loop in Python over those. The loop below does the same for
+            # each.
             same = dict.fromkeys(nlri, path)
             received.update(same)
             self.routes.update(same)
@@ -119,6 +115,16 @@ class LocRib:
             if received.get(one) is not path:
                 received[one] = path
                 self._place(source, one, path if policy is None else policy(one, path))
+
+    def _only_from(self, received: dict[bytes, Entry], path: Path, nlri: Sequence[bytes]) -> bool:
+        """Whether each of these prefixes is new everywhere, or Loc-RIB has nothing of it but the one path
+        that this source gave, which is not this one."""
+        if received.keys().isdisjoint(nlri):
+            return self.routes.keys().isdisjoint(nlri)
+        if path.source.add_path:
+            return False  # it may stand beside the one there is
+        before = list(map(received.get, nlri))
+        return path not in before and before == list(map(self.routes.get, nlri))
 
     def _insert_beside(self, adj_rib_in: AdjRibIn, path: Path, nlri: bytes) -> None:
         """`insert` of a path with an identifier: other paths of the source stay."""
