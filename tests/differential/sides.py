@@ -5,31 +5,20 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import os
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any, ClassVar
 
-from tests.daemons import bird1_folder, parse_bird_routes
+from tests.daemons import parse_bird_routes
 from tests.differential.cluster import ADDRESSES, LENGTHS, NODE, Change, Cluster, Peer
 from tests.differential.outcome import Outcome, kernel_outcome, peer_outcome
-from tests.netns import CommandError, Lab, Machine, Process, wait_for
+from tests.netns import Lab, Machine
 from tests.raw_peer import FOUR_OCTET_AS, Options, RawPeer, message, multiprotocol
 from tests.recorder import Kind
+from tests.rendered_bird import BIRD_PROTOCOL, TUNNEL_REALM, RenderedBird
 from tests.routed_process import Record, Records, RoutedProcess, routed_run
 
-_REPOSITORY = Path(__file__).resolve().parents[2]
-#: Stands for Calico's `krt_tunnel="tunl0"` in a BIRD that knows no tunnels: what it marks the kernel shows.
-TUNNEL_REALM = 77
-BIRD_PROTOCOL = 12
 ROUTED_PROTOCOL = 171
-#: BIRD, started as Calico starts it (-R), programs no route before each peer that it knows has come or 240 s
-#: have passed. The tests have not that long.
-RESTART_WAIT = "graceful restart wait 3;\n"
 #: Nothing may change for so long before all is taken to be quiet, seconds. BIRD scans the kernel every
 #: 2 s, but follows its events as well.
 QUIET = 0.6
@@ -184,34 +173,8 @@ class BirdSide(Side):
     protocol = BIRD_PROTOCOL
 
     def _start_daemon(self) -> None:
-        self._render()
-        for program in ("bird", "bird6"):
-            options = ["-R", "-d", "-c", f"{program}.cfg", "-s", f"{program}.ctl", "-P", f"{program}.pid"]
-            process = self.node.start(program, [str(bird1_folder() / program), *options], cwd=self._directory)
-            wait_for(lambda process=process: self._answers(process), f"{process.name} answers", timeout=15)  # type: ignore[misc]
-
-    @property
-    def _directory(self) -> Path:
-        return self.node.directory
-
-    def _answers(self, process: Process) -> bool:
-        process.check()
-        return "BIRD" in self.ask(process.name.rpartition("/")[2], "show", "status")
-
-    def ask(self, program: str, *command: str) -> str:
-        """The answer on the control socket of `bird` or `bird6`."""
-        client = bird1_folder() / program.replace("bird", "birdc")
-        done = subprocess.run(
-            [client, "-s", f"{program}.ctl", *command],
-            cwd=self._directory,
-            capture_output=True,
-            text=True,
-            timeout=15,
-            stdin=subprocess.DEVNULL,
-        )
-        if done.returncode:
-            raise CommandError(f"{client} {' '.join(command)}: {done.stdout}{done.stderr}")
-        return done.stdout
+        self.bird = RenderedBird(self.node, self.records, self.cluster.environment)
+        self.bird.start()
 
     def _tunnelled(self, routes: list[dict[str, Any]]) -> dict[str, str]:
         marked = [
@@ -220,44 +183,11 @@ class BirdSide(Side):
         if not marked:
             return {}
         # The other end of a tunnel is the node itself, the BGP next hop, and not the router on the way to it.
-        known = parse_bird_routes(self.ask("bird", "show", "route", "all"))
+        known = parse_bird_routes(self.bird.ask("bird", "show", "route", "all"))
         return {prefix: str(known[prefix][0].next_hop) for prefix in marked}
 
-    def _render(self) -> None:
-        environment = {**os.environ, **self.cluster.environment}
-        command = [sys.executable, "-m", "routed", "render", "--node", NODE, "--datastore", self.records.url]
-        done = subprocess.run(
-            [*command, "--out", str(self._directory)],
-            env=environment,
-            cwd=_REPOSITORY,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        if done.returncode:
-            raise CommandError(f"routed render: {done.stderr}")
-        for path in self._directory.glob("bird*.cfg"):
-            path.write_text(for_stock_bird(path.read_text()))
-        for program in ("bird", "bird6"):
-            with (self._directory / f"{program}.cfg").open("a") as main:
-                main.write(RESTART_WAIT)
-
     def _reconfigure(self) -> None:
-        self._render()
-        for program in ("bird", "bird6"):
-            answer = self.ask(program, "configure")
-            if "Reconfigured" not in answer and "in progress" not in answer:
-                raise CommandError(f"{program}: configure: {answer}")
-
-
-_KRT_TUNNEL = re.compile(r'\bkrt_tunnel\s*=\s*"([^"]*)"')
-
-
-def for_stock_bird(text: str) -> str:
-    """The configuration without `krt_tunnel`, which is Calico's own patch: it sends a route through a device,
-    onlink. In its place stands a realm, so that the kernel shows which routes BIRD wanted to send through
-    it."""
-    return _KRT_TUNNEL.sub(lambda found: f"krt_realm = {TUNNEL_REALM if found[1] else 0}", text)
+        self.bird.configure()
 
 
 def _with_length(host: str) -> list[str]:

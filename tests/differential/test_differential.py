@@ -13,8 +13,9 @@ from tests.differential.cluster import Cluster
 from tests.differential.clusters import CLUSTERS
 from tests.differential.explained import DOCUMENT, EVERYWHERE, RULES, documented, expected, explain
 from tests.differential.outcome import Difference, Outcome, differences
-from tests.differential.sides import BirdSide, RoutedSide, Side, for_stock_bird
+from tests.differential.sides import BirdSide, RoutedSide, Side
 from tests.netns import temporary_lab
+from tests.rendered_bird import for_stock_bird
 
 #: How many nodes at work at once. They wait most of the time: for each other's timers.
 AT_ONCE = 6

@@ -1,0 +1,1 @@
+"""Clusters in which some nodes run BIRD and others routed."""
