@@ -10,7 +10,7 @@ from routed.bgp.errors import Finding
 from routed.bgp.export import ExportTarget
 from routed.bgp.groups import GroupKey, Member
 from routed.bgp.message import RefreshSubtype, encode_route_refresh
-from routed.bgp.nlri import Family
+from routed.bgp.nlri import NO_FAMILIES, Family
 from routed.bgp.path import Source, SourceKind
 from routed.bgp.peer import Peer
 from routed.bgp.restart import long_lived_times, preserved_families, restart_families
@@ -37,16 +37,16 @@ class Attachment:
             tables.ribs, self.sources, lambda: peer.established, lambda what: stale_changed(peer, what)
         )
         self._ends_of_rib_due = False
-        self._refresh_due: set[Family] = set()
-        self._whole: set[Family] = set()
+        self._refresh_due = NO_FAMILIES
+        self._whole = NO_FAMILIES
 
     # A session
 
     def established(self, negotiated: Negotiated, *, end_of_rib: bool) -> None:
         """The session is up: join the export groups. `end_of_rib`: say when the table is whole."""
         self._ends_of_rib_due = not end_of_rib
-        self._refresh_due.clear()
-        self._whole.clear()
+        self._refresh_due = NO_FAMILIES
+        self._whole = NO_FAMILIES
         for family in negotiated.families:
             source = self._source(family, negotiated)
             old = self.sources.get(family)
@@ -77,7 +77,7 @@ class Attachment:
                 ribs[family].announce(sources[family], attributes, nlri)
             if update.end_of_rib is not None:
                 self._stale.end_of_rib(update.end_of_rib)
-                self._whole.add(update.end_of_rib)
+                self._whole |= {update.end_of_rib}
                 whole.append(update.end_of_rib)
             if update.errors:
                 findings += update.errors
@@ -102,7 +102,7 @@ class Attachment:
         elif not negotiated.enhanced_route_refresh:
             member.resend()
         elif self._ends_of_rib_due:
-            self._refresh_due.add(family)  # our own BoRR may not come before our End-of-RIB either
+            self._refresh_due |= {family}  # our own BoRR may not come before our End-of-RIB either
         else:
             member.resend(*_refresh_marks(family))
 
@@ -115,7 +115,7 @@ class Attachment:
             member.send_end_of_rib()
             if family in self._refresh_due:
                 member.resend(*_refresh_marks(family))
-        self._refresh_due.clear()
+        self._refresh_due = NO_FAMILIES
 
     def down(self, keep: frozenset[Family], negotiated: Negotiated | None) -> None:
         """The session is over: leave the groups; routes of the families in `keep` stay, stale, for as long as

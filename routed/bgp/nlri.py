@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import enum
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Final
 
 Network = IPv4Network | IPv6Network
 
@@ -35,6 +36,9 @@ class Family(enum.IntEnum):
     def of(cls, network: Network) -> Family:
         """The family of an `ipaddress` network."""
         return cls.IPV4 if network.version == 4 else cls.IPV6
+
+
+NO_FAMILIES: Final[frozenset[Family]] = frozenset()
 
 
 def from_network(network: Network) -> bytes:

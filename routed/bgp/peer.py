@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from routed.bgp import session as sans_io
 from routed.bgp.config import PeerConfig, SpeakerConfig
@@ -22,6 +22,7 @@ from routed.bgp.protection import Protection
 from routed.bgp.session import ConnectionId, Negotiated, Session
 from routed.bgp.transport import Connection, Link, reset
 from routed.bgp.update import Update
+from routed.log import Logger
 
 
 class PeerOwner(Protocol):
@@ -30,7 +31,7 @@ class PeerOwner(Protocol):
     loop: asyncio.AbstractEventLoop
     network: Network
     read_buffer: memoryview
-    log: Any
+    log: Logger
     random: random.Random
 
     def on_established(self, peer: Peer, negotiated: Negotiated) -> None:
@@ -82,7 +83,11 @@ class Peer:
         self._timer: asyncio.TimerHandle | None = None
         self._state = self.session.state
         self._paused = False
-        self.log = owner.log.bind(peer=config.name)
+
+    @property
+    def log(self) -> Logger:
+        """Says which peer it is. Made for each line: few peers have something to say."""
+        return self._owner.log.bind(peer=self.name)
 
     @property
     def name(self) -> str:
@@ -156,7 +161,6 @@ class Peer:
     def rename(self, name: str) -> None:
         """Be known by another name; nothing else changes."""
         self.config = replace(self.config, name=name)
-        self.log = self._owner.log.bind(peer=name)
 
     def accept(self, link: Link) -> bool:
         """Take a connection that the peer made. False where the session wants none now; then it is reset."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from routed.bgp.capabilities import SAFI_UNICAST
 from routed.bgp.errors import Cease, ErrorCode, Notification
-from routed.bgp.nlri import Family
+from routed.bgp.nlri import NO_FAMILIES, Family
 
 #: A peer that has sent this part of the prefixes that it may send is worth a warning.
 WARNING_PART: Final = 0.75
@@ -18,7 +18,7 @@ class PrefixLimit:
     """Compares what a peer has sent with what it may send, and warns when it comes near."""
 
     def __init__(self) -> None:
-        self._warned: set[Family] = set()
+        self._warned = NO_FAMILIES
 
     def exceeded(self, limit: int, received: Mapping[Family, int], log: Any) -> Family | None:
         """The family of which there are more prefixes than `limit`. Warns once each time that a family comes
@@ -27,9 +27,10 @@ class PrefixLimit:
             if count > limit:
                 return family
             if count < limit * WARNING_PART:
-                self._warned.discard(family)
+                if family in self._warned:
+                    self._warned -= {family}
             elif family not in self._warned:
-                self._warned.add(family)
+                self._warned |= {family}
                 log.warning("near its most prefixes", family=family.name.lower(), received=count, limit=limit)
         return None
 

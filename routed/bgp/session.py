@@ -40,6 +40,7 @@ from routed.bgp.message import (
     encode_notification,
     not_synchronized,
 )
+from routed.bgp.nlri import NO_FAMILIES, Family
 from routed.bgp.session_types import (
     OPEN_FIELDS,
     Action,
@@ -55,7 +56,7 @@ from routed.bgp.session_types import (
     SessionConfig,
     Updates,
 )
-from routed.bgp.update import Update, UpdateParser
+from routed.bgp.update import Update, UpdateParser, update_parser
 
 __all__ = [
     "OPEN_FIELDS",
@@ -461,7 +462,7 @@ class Session:
                 self._connection_event(Event.COLLISION_DUMP, other, now)
         negotiated = conn.negotiated
         assert negotiated is not None
-        conn.parser = UpdateParser(
+        conn.parser = update_parser(
             four_octet_as=negotiated.four_octet_as,
             families=negotiated.families,
             ibgp=negotiated.ibgp,
@@ -527,7 +528,7 @@ class Session:
             reason = "the peer is in our AS and has our router ID"
             raise SessionError(ErrorCode.OPEN_MESSAGE, OpenError.BAD_BGP_IDENTIFIER, b"", reason)
         ours, theirs = config.capabilities(), peer.capabilities
-        families = config.families & theirs.families
+        families = _in_all(config.families, theirs.families)
         if not families:  # RFC 5492 section 5: the data are the capabilities that are missing
             names = ", ".join(family.name for family in sorted(config.families))
             raise SessionError(
@@ -551,12 +552,16 @@ class Session:
             capabilities=theirs,
             max_message_size=MAX_EXTENDED_MESSAGE_OCTETS if extended else MAX_MESSAGE_OCTETS,
             enhanced_route_refresh=refresh and ours.enhanced_route_refresh and theirs.enhanced_route_refresh,
-            add_path_receive=families
-            & ours.add_path_families(AddPathMode.RECEIVE)
-            & theirs.add_path_families(AddPathMode.SEND),
-            add_path_send=families
-            & ours.add_path_families(AddPathMode.SEND)
-            & theirs.add_path_families(AddPathMode.RECEIVE),
+            add_path_receive=_in_all(
+                families,
+                ours.add_path_families(AddPathMode.RECEIVE),
+                theirs.add_path_families(AddPathMode.SEND),
+            ),
+            add_path_send=_in_all(
+                families,
+                ours.add_path_families(AddPathMode.SEND),
+                theirs.add_path_families(AddPathMode.RECEIVE),
+            ),
             restart_on_notification=all(
                 one.graceful_restart is not None and one.graceful_restart.notification
                 for one in (ours, theirs)
@@ -699,6 +704,15 @@ class Session:
         wait = min(self.config.idle_hold_max, self.config.idle_hold_min * (1 << min(self._errors, 16)))
         self._errors += 1
         return wait * self._rng.uniform(*_JITTER)
+
+
+def _in_all(first: frozenset[Family], *others: frozenset[Family]) -> frozenset[Family]:
+    """What is in all of them. All or none of it is an object that is there already: a set has 216 octets, and
+    most of a reflector's clients have the same."""
+    common = first.intersection(*others)
+    if not common:
+        return NO_FAMILIES
+    return first if common == first else common
 
 
 def _down_text(detail: _Detail, sent: Notification | None) -> str:

@@ -15,7 +15,7 @@ from routed.bgp.capabilities import (
 )
 from routed.bgp.errors import Notification
 from routed.bgp.message import MessageType
-from routed.bgp.nlri import Family
+from routed.bgp.nlri import NO_FAMILIES, Family
 from routed.bgp.update import Update
 
 ConnectionId = int
@@ -155,8 +155,8 @@ class Negotiated:
     capabilities: Capabilities
     max_message_size: int
     enhanced_route_refresh: bool = False
-    add_path_receive: frozenset[Family] = frozenset()
-    add_path_send: frozenset[Family] = frozenset()
+    add_path_receive: frozenset[Family] = NO_FAMILIES
+    add_path_send: frozenset[Family] = NO_FAMILIES
     long_lived: bool = False
     restart_on_notification: bool = False
 
@@ -168,10 +168,11 @@ class Negotiated:
 
 @dataclass(slots=True)
 class Counters:
-    """Messages by type. UPDATEs that the owner sends are counted where it reports them (`Session.sent`)."""
+    """Messages; the place in a list is the `MessageType`. UPDATEs that the owner sends are counted where it
+    reports them (`Session.sent`)."""
 
-    received: dict[MessageType, int] = field(default_factory=lambda: dict.fromkeys(MessageType, 0))
-    sent: dict[MessageType, int] = field(default_factory=lambda: dict.fromkeys(MessageType, 0))
+    received: list[int] = field(default_factory=lambda: [0] * (1 + max(MessageType)))
+    sent: list[int] = field(default_factory=lambda: [0] * (1 + max(MessageType)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ __all__ = [
     "encode_end_of_rib",
     "encode_withdrawals",
     "parse_update",
+    "update_parser",
 ]
 
 _FAMILIES: Final = {int(family): family for family in Family}
@@ -80,7 +81,7 @@ class Update:
 
 
 class UpdateParser:
-    """Reads the UPDATEs of one session; what was negotiated is fixed in it."""
+    """Reads the UPDATEs of sessions that negotiated the same; it has no state but what it saw before."""
 
     __slots__ = ("_cache", "_ipv4", "_ipv6", "_readers")
 
@@ -319,9 +320,10 @@ def _block_cache(four_octet_as: bool, ibgp: bool) -> BlockCache:
 
 
 @lru_cache
-def _parser(
-    four_octet_as: bool, families: frozenset[Family], ibgp: bool, add_path: frozenset[Family]
+def update_parser(
+    *, four_octet_as: bool, families: frozenset[Family], ibgp: bool, add_path: frozenset[Family]
 ) -> UpdateParser:
+    """The one parser of all sessions that negotiated this; the arguments are those of `UpdateParser`."""
     return UpdateParser(four_octet_as=four_octet_as, families=families, ibgp=ibgp, add_path=add_path)
 
 
@@ -337,4 +339,5 @@ def parse_update(
     `add_path` those among them in which the peer sends path identifiers.
 
     Raises `SessionError` only where RFC 4271 and RFC 7606 demand that the session is reset."""
-    return _parser(four_octet_as, families, ibgp, add_path).parse(bytes(body))
+    parser = update_parser(four_octet_as=four_octet_as, families=families, ibgp=ibgp, add_path=add_path)
+    return parser.parse(bytes(body))

@@ -289,7 +289,7 @@ async def test_changed_options_of_one_peer_do_not_touch_its_session_or_any_other
     c.set_peers(c.peer(b))
     await until(lambda: "10.1.0.0/26" in c.table())
     counters = a.speaker.peers["to_10.0.0.2"].session.counters
-    before = {**counters.received}, {**counters.sent}
+    before = [*counters.received], [*counters.sent]
     b.speaker.set_peer(b.peer(c, next_hop_mode=NextHopMode.KEEP))
     await until(lambda: c.table()["10.1.0.0/26"] == "10.0.0.1")
     b.speaker.set_peer(b.peer(c, next_hop_mode=NextHopMode.SELF))
