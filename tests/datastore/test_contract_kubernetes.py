@@ -10,16 +10,16 @@ import pytest
 from routed.datastore import Datastore, open_datastore
 from routed.datastore.kubernetes import http, reflector
 from routed.resources import Key
-from tests.datastore.apiserver import CALICO_V3, CRD_V1, APIServer, write_kubeconfig
+from tests.datastore.apiserver import APIServer, write_kubeconfig
 from tests.datastore.contract import Document, RemoteAdapter, RemoteAdapterFactory, RemoteContract
 from tests.datastore.proxy import Proxy
 
 
 class KubernetesAdapter(RemoteAdapter):
-    """Records as custom resources of a group."""
+    """Records as custom resources."""
 
-    def __init__(self, folder: Path, group: str) -> None:
-        self.server = APIServer(groups=[group], bookmark_period=0.3)
+    def __init__(self, folder: Path) -> None:
+        self.server = APIServer(bookmark_period=0.3)
         self.folder = folder
 
     async def __aenter__(self) -> KubernetesAdapter:
@@ -73,10 +73,9 @@ class KubernetesAdapter(RemoteAdapter):
         self.proxy.thaw()
 
 
-@pytest.mark.parametrize("group", [CRD_V1, CALICO_V3])
 class TestKubernetes(RemoteContract):
     @pytest.fixture
-    def adapter(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str) -> RemoteAdapterFactory:
+    def adapter(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemoteAdapterFactory:
         monkeypatch.setattr(reflector, "SILENCE", 1.0)
         monkeypatch.setattr(http, "ANSWER_TIMEOUT", 0.7)
-        return lambda: KubernetesAdapter(tmp_path, group)
+        return lambda: KubernetesAdapter(tmp_path)

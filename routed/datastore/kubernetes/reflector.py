@@ -31,6 +31,9 @@ and come."""
 SILENCE: Final = 150.0
 """Seconds without a byte after which a watch is opened anew. API servers send a bookmark every minute."""
 
+BOOKMARK_DUE: Final = 120.0
+"""Seconds of a watch in which a server that sends bookmarks has sent one."""
+
 LEAST_WATCH: Final = 1.0
 """Seconds that pass at least between the beginnings of two watches where the first brought nothing."""
 
@@ -101,6 +104,7 @@ class Reflector:
         self._origins: set[str] = set()
         self._selectors = dict(resource.selectors)
         self._listed_at = float("-inf")
+        self._bookmarks = False  # whether the server sends any
 
     def set_group(self, group: str) -> None:
         """Where the resource is served. Another group has objects and versions of its own."""
@@ -213,8 +217,7 @@ class Reflector:
         accept = METADATA if self.resource.metadata_only else JSON
         loop = asyncio.get_running_loop()
         begun = loop.time()
-        progress = False
-        accepted = False
+        accepted = heard = changed = False
         lines = caller.lines(self.resource.path(self._group), query, accept, SILENCE)
         try:
             async with contextlib.aclosing(lines):
@@ -223,14 +226,19 @@ class Reflector:
                         accepted = True
                         in_step()
                     if batch:
-                        progress = await self._take_events(batch) or progress
+                        heard = True
+                        changed = await self._take_events(batch) or changed
         except DisconnectedError:
             # The next watch tells whether the server can be had.
             if not accepted:
                 raise
         except _WentBackError:
             self._version = None
-        if not progress and (rest := begun + LEAST_WATCH - loop.time()) > 0:
+        if self._bookmarks and not heard and loop.time() - begun >= BOOKMARK_DUE:
+            # A server that was restored from a backup says nothing, not even a bookmark, until it comes to
+            # the version that is asked for: what is different by then would never be told.
+            self._version = None
+        if not changed and (rest := begun + LEAST_WATCH - loop.time()) > 0:
             await asyncio.sleep(rest * random.uniform(1, 2))  # noqa: S311
 
     async def _take_events(self, batch: list[bytes]) -> bool:
@@ -269,6 +277,7 @@ class Reflector:
 
     def _bookmark(self, raw: msgspec.Raw) -> None:
         """Only says how far the watch is. Raises _WentBackError."""
+        self._bookmarks = True
         with contextlib.suppress(msgspec.DecodeError):
             version = _BOOKMARKS.decode(raw).metadata.resource_version
             known = self._version or ""
