@@ -52,7 +52,7 @@ class PeerConfig:
     restart_time: int = DEFAULT_RESTART_TIME
     long_lived_time: int = 0
     """Seconds for which routes outlive the restart time as a last resort, ours at the peer, and, for as long
-    as it says, its routes here (RFC 9494); 0: not at all."""
+    as it says, its routes here (RFC 9494); 0: not at all. What others mark so is the last choice anyhow."""
     add_path: AddPathMode = AddPathMode.RECEIVE | AddPathMode.SEND
     """Several paths of a prefix where the peer wants it too (RFC 7911): Calico's `add paths on`."""
     add_path_limit: int = DEFAULT_ADD_PATH_LIMIT

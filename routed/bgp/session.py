@@ -566,10 +566,9 @@ class Session:
                 one.graceful_restart is not None and one.graceful_restart.notification
                 for one in (ours, theirs)
             ),
-            long_lived=all(
-                one.long_lived_graceful_restart is not None and one.graceful_restart is not None
-                for one in (ours, theirs)
-            ),
+            long_lived=bool(config.long_lived_time)
+            and theirs.graceful_restart is not None
+            and theirs.long_lived_graceful_restart is not None,
         )
 
     def _survives_collision(self, conn: _Connection, now: float) -> bool:

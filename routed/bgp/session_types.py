@@ -39,8 +39,9 @@ class SessionConfig:
                        hold time where that is more
     restart_time       for how long the peer should keep our routes when we restart; 0: no graceful restart
     add_path           what we want to do with several paths of a prefix, in every family (RFC 7911)
-    long_lived_time    for how long the peer should keep our routes after that, as a last resort (RFC 9494);
-                       0: no long-lived graceful restart, in either direction
+    long_lived_time    for how long the peer should keep our routes after that, as a last resort, and we its
+                       for as long as it says (RFC 9494); 0: not at all, but we know what such routes of
+                       others are; None: nor that
     restarting         we have just started, and may have had a session before: the Restart State bit (RFC
                        4724 section 3)
 
@@ -68,7 +69,7 @@ class SessionConfig:
     extended_message: bool = False
     add_path: AddPathMode = NO_ADD_PATH
     restart_time: int = 0
-    long_lived_time: int = 0
+    long_lived_time: int | None = None
     restarting: bool = False
 
     def __post_init__(self) -> None:
@@ -94,7 +95,7 @@ class SessionConfig:
             enhanced_route_refresh=self.enhanced_route_refresh,
             # RFC 9494 section 4.1: without graceful restart the long-lived one is ignored.
             graceful_restart=self._graceful_restart() if self.restart_time or self.long_lived_time else None,
-            long_lived_graceful_restart=self._long_lived() if self.long_lived_time else None,
+            long_lived_graceful_restart=self._long_lived(),
             add_path=tuple((int(family), SAFI_UNICAST, self.add_path) for family in sorted(self.families))
             if self.add_path
             else (),
@@ -108,7 +109,9 @@ class SessionConfig:
             min(self.restart_time, 4095), families, restarted=self.restarting, notification=True
         )
 
-    def _long_lived(self) -> LongLivedGracefulRestart:
+    def _long_lived(self) -> LongLivedGracefulRestart | None:
+        if not self.long_lived_time:
+            return None if self.long_lived_time is None else LongLivedGracefulRestart()
         time = min(self.long_lived_time, (1 << 24) - 1)
         return LongLivedGracefulRestart(
             tuple((int(family), SAFI_UNICAST, True, time) for family in sorted(self.families))
@@ -141,7 +144,7 @@ class Negotiated:
     """What both ends agreed on. `hold_time` and `keepalive` are in seconds, 0 for none.
 
     `add_path_receive` and `add_path_send` are the families in which the peer, or we, send path identifiers
-    (RFC 7911); `long_lived`: both ends offered long-lived graceful restart (RFC 9494);
+    (RFC 7911); `long_lived`: we keep the peer's routes as a last resort, as both want (RFC 9494);
     `restart_on_notification`: graceful restart holds after a NOTIFICATION too (RFC 8538)."""
 
     hold_time: int

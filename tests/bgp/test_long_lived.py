@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from routed.bgp.attributes import AttributeSet, originate
+from routed.bgp.capabilities import LongLivedGracefulRestart
 from routed.bgp.communities import LLGR_STALE, NO_LLGR
 from routed.bgp.nlri import Family
 from routed.bgp.path import LONG_LIVED_STALE_PREFERENCE
@@ -139,7 +140,7 @@ async def test_it_is_off_unless_both_ends_want_it(wire: Wire) -> None:
     other.set_peers(to(other, 9, passive=True))
     peer = Scripted(wire, 9, other.address, restart_time=RESTART, long_lived_time=LONG)
     agreed = await peer.connect()
-    assert agreed.capabilities.long_lived_graceful_restart is None
+    assert agreed.capabilities.long_lived_graceful_restart == LongLivedGracefulRestart()
     peer.send(announce(A))
     await until(lambda: len(other.table()) == 1)
     peer.vanish()

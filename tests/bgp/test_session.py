@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 
 from routed.bgp.attributes import originate
-from routed.bgp.capabilities import NO_ADD_PATH, AddPathMode, Capabilities, GracefulRestart
+from routed.bgp.capabilities import (
+    NO_ADD_PATH,
+    AddPathMode,
+    Capabilities,
+    GracefulRestart,
+    LongLivedGracefulRestart,
+)
 from routed.bgp.errors import Cease, ErrorCode, FsmError, HeaderError, OpenError, UpdateError
 from routed.bgp.message import (
     HEADER_OCTETS,
@@ -547,6 +553,21 @@ def test_what_needs_both_ends_is_off_where_one_does_not_offer_it() -> None:
         ) == tuple(name != missing for name in everything)
 
 
+def test_who_keeps_nothing_says_that_it_knows_long_lived_stale_routes() -> None:
+    """RFC 9494 section 4.3: only who says so is told of them. Here a keeps b's routes, and b none of a's."""
+    network = Network()
+    a, b = network.pair(
+        session_config(1, 2, restart_time=120, long_lived_time=3600),
+        session_config(2, 1, restart_time=120, long_lived_time=0),
+    )
+    network.run_until(lambda: a.up and b.up, 10)
+    ours, theirs = a.session.negotiated, b.session.negotiated
+    assert ours is not None
+    assert theirs is not None
+    assert ours.capabilities.long_lived_graceful_restart == LongLivedGracefulRestart()
+    assert (ours.long_lived, theirs.long_lived) == (True, False)
+
+
 def test_extended_messages_only_where_both_can() -> None:
     big = originate(next_hop=bytes((10, 0, 0, 1)), local_pref=1, communities=range(3000))
     network, a, b = pair(extended_message=True)
@@ -962,6 +983,7 @@ def test_what_open_does_not_say_takes_effect_in_place(change: dict[str, object])
         {"enhanced_route_refresh": True},
         {"add_path": BOTH_WAYS},
         {"long_lived_time": 3600},
+        {"long_lived_time": 0},
         {"four_octet_as": False},
     ],
     ids=str,
