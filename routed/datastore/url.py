@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from routed.datastore.base import Datastore
 from routed.datastore.file import FileDatastore
@@ -16,11 +17,22 @@ class DatastoreURLError(ValueError):
     """A URL, or an environment, that names no datastore. The text says what is wrong and what there is."""
 
 
+class Wanted(NamedTuple):
+    """What the records are wanted for. A datastore may leave out what is of no use for it."""
+
+    node: str | None = None
+    """The speaker of one node, by the name of its Node; None: whoever, as for a relay."""
+    kinds: frozenset[str] | None = None
+    """Only records of these kinds; None: all."""
+
+
+ALL = Wanted()
+
 # What is behind a network is imported when it is asked for: a reflector without records, or a node with
 # files, does not pay for it.
 
 
-def _open_file(rest: str, environ: Environ, node: str | None) -> Datastore:
+def _open_file(rest: str, environ: Environ, wanted: Wanted) -> Datastore:
     """`file:PATH` as in a shell, or the `file:///PATH` of RFC 8089."""
     path = rest[2:] if rest.startswith("///") else rest
     if path.startswith("//"):
@@ -30,27 +42,27 @@ def _open_file(rest: str, environ: Environ, node: str | None) -> Datastore:
     return FileDatastore(os.path.expanduser(path))
 
 
-def _open_etcd(rest: str, environ: Environ, node: str | None) -> Datastore:
+def _open_etcd(rest: str, environ: Environ, wanted: Wanted) -> Datastore:
     from routed.datastore.etcd import EtcdDatastore
     from routed.datastore.etcd_options import read_url
 
     return EtcdDatastore(read_url("etcd", rest, environ))
 
 
-def _open_etcds(rest: str, environ: Environ, node: str | None) -> Datastore:
+def _open_etcds(rest: str, environ: Environ, wanted: Wanted) -> Datastore:
     from routed.datastore.etcd import EtcdDatastore
     from routed.datastore.etcd_options import read_url
 
     return EtcdDatastore(read_url("etcds", rest, environ))
 
 
-def _open_kubernetes(rest: str, environ: Environ, node: str | None) -> Datastore:
+def _open_kubernetes(rest: str, environ: Environ, wanted: Wanted) -> Datastore:
     from routed.datastore.kubernetes import open_kubernetes
 
-    return open_kubernetes(rest, environ, node)
+    return open_kubernetes(rest, environ, wanted.node, wanted.kinds)
 
 
-_SCHEMES: dict[str, Callable[[str, Environ, str | None], Datastore]] = {
+_SCHEMES: dict[str, Callable[[str, Environ, Wanted], Datastore]] = {
     "file": _open_file,
     "etcd": _open_etcd,
     "etcds": _open_etcds,
@@ -64,12 +76,9 @@ _SUPPORTED = (
 )
 
 
-def open_datastore(url: str, environ: Environ | None = None, node: str | None = None) -> Datastore:
+def open_datastore(url: str, environ: Environ | None = None, wanted: Wanted = ALL) -> Datastore:
     """The datastore that a URL names, with what the environment says about how to get in. Nothing is read
     yet: what is not there is waited for by the watch.
-
-    `node`: the one whose speaker wants the records, by the name of its Node; a datastore may then leave out
-    what only others need. None: all records are wanted, as for a reflector or a relay.
 
     Raises DatastoreURLError."""
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):", url)
@@ -81,7 +90,7 @@ def open_datastore(url: str, environ: Environ | None = None, node: str | None = 
             f"{scheme!r} is not a kind of datastore that is supported: write {_SUPPORTED}"
         )
     try:
-        return _SCHEMES[scheme](url[match.end() :], os.environ if environ is None else environ, node)
+        return _SCHEMES[scheme](url[match.end() :], os.environ if environ is None else environ, wanted)
     except DatastoreURLError:
         raise
     except ValueError as error:

@@ -30,11 +30,13 @@ class KubernetesDatastore(RemoteDatastore):
         return KubernetesFollower(feed, self._source, self._scope)
 
 
-def open_kubernetes(rest: str, environ: Mapping[str, str], node: str | None = None) -> KubernetesDatastore:
+def open_kubernetes(
+    rest: str, environ: Mapping[str, str], node: str | None = None, kinds: frozenset[str] | None = None
+) -> KubernetesDatastore:
     """From what follows `kubernetes:` in a URL: nothing, or `PATH?context=NAME`, a kubeconfig.
 
-    `node`: keep only what the speaker of this node needs; None: what any node needs. Nothing is read yet.
-    Raises ValueError."""
+    `node`: keep only what the speaker of this node needs; None: what any node needs. `kinds`: read these
+    alone; None: all. Nothing is read yet. Raises ValueError."""
     path, _, query = rest.partition("?")
     context = None
     for name, value in parse_qsl(query, keep_blank_values=True):
@@ -46,7 +48,9 @@ def open_kubernetes(rest: str, environ: Mapping[str, str], node: str | None = No
     )
 
 
-def scope_from_environ(environ: Mapping[str, str], node: str | None = None) -> Scope:
+def scope_from_environ(
+    environ: Mapping[str, str], node: str | None = None, kinds: frozenset[str] | None = None
+) -> Scope:
     """What calico-node's environment says about what is needed. Raises ValueError that names the variable."""
     given = {name: value for name, value in environ.items() if value}
     group = given.get("CALICO_API_GROUP")
@@ -59,4 +63,5 @@ def scope_from_environ(environ: Mapping[str, str], node: str | None = None) -> S
         pod_cidrs=given.get("USE_POD_CIDR", "").lower() in ("true", "1", "yes"),
         services="CALICO_ADVERTISE_CLUSTER_IPS" in given,
         api_group=group,
+        kinds=kinds,
     )

@@ -33,6 +33,12 @@ class Scope:
     """Services are needed whatever BGPConfiguration says (`CALICO_ADVERTISE_CLUSTER_IPS`)."""
     api_group: str | None = None
     """The only group to take Calico's kinds from (`CALICO_API_GROUP`); None: as discovery has it."""
+    kinds: frozenset[str] | None = None
+    """The only kinds to read; None: all."""
+
+    def wants(self, resource: Resource) -> bool:
+        """Whether a resource is to be read."""
+        return self.kinds is None or resource.kind in self.kinds
 
 
 class Metadata(msgspec.Struct, rename="camel"):
@@ -235,7 +241,8 @@ def standing_resources(scope: Scope) -> tuple[Resource, ...]:
     """What is read whatever the records say."""
     nodes = Resource("Node", "nodes", ("v1",), _Node, metadata_only=not scope.pod_cidrs)
     groups = (scope.api_group,) if scope.api_group else CALICO_GROUPS
-    return (*(replace(resource, groups=groups) for resource in _CALICO), nodes)
+    resources = (*(replace(resource, groups=groups) for resource in _CALICO), nodes)
+    return tuple(resource for resource in resources if scope.wants(resource))
 
 
 def secret_resource(namespace: str, name: str) -> Resource:

@@ -22,9 +22,10 @@ class Needs:
     def resources(self) -> dict[str, Resource]:
         """By a name of their own."""
         if self._resources is None:
-            self._resources = {r.kind: r for r in SERVICES} if self._services else {}
+            needed = {r.kind: r for r in SERVICES} if self._services else {}
             for name in sorted(set(self._secrets.values())):
-                self._resources[f"Secret {name}"] = secret_resource(self._scope.secret_namespace, name)
+                needed[f"Secret {name}"] = secret_resource(self._scope.secret_namespace, name)
+            self._resources = {name: r for name, r in needed.items() if self._scope.wants(r)}
         return self._resources
 
     def note(self, origin: str, record: Record | None, gone: bool) -> bool:
