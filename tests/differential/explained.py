@@ -146,7 +146,6 @@ def _own_next_hop(cluster: str, one: Difference) -> bool:
 RULES = (
     Rule("hold-time", _open("hold time", "240", "90")),
     Rule("extended-messages", _open("extended messages", None, "yes")),
-    Rule("long-lived", _open("long-lived graceful restart", "yes", None)),
     Rule("restart-wait", _restart_wait),
     Rule("notification-bit", _notification_bit),
     Rule("static-tie", _static_wins),
