@@ -47,6 +47,9 @@ class _FamilyState:
         self.originated: dict[bytes, OriginatedRoute] = {}
         self.reasons: dict[bytes, str] = {}
         self.dirty: dict[bytes, None] = {}  # a set in order
+        self.by_path: dict[tuple[Path, KernelAction], FibRoute | str] = {}
+        """What was decided for prefixes of one path; until nothing is left to be worked out, or a next hop, a
+        link or the policy changes."""
         self.tunnelled: set[bytes] = set()
         """Prefixes that the policy sends through the tunnel device."""
 
@@ -92,6 +95,7 @@ class KernelWriter:
         ):
             return
         state.verdict = compile_kernel(intent.kernel_policy, family)
+        state.by_path.clear()
         self.update(family, state.rib.routes)
         self.update(family, state.originated)
 
@@ -128,7 +132,10 @@ class KernelWriter:
             if self._next_hops is not None:
                 self._next_hops.routes_changed(family, portion)
             self._decide_all(family, state, portion)
-        return any(state.dirty for state in self._states.values())
+        more = any(state.dirty for state in self._states.values())
+        if not more:
+            self._forget_decisions()
+        return more
 
     def sweep(self) -> None:
         """Remove what an earlier run installed and nothing wishes now."""
@@ -140,6 +147,7 @@ class KernelWriter:
         if self.fib.note(event):
             self._wake.set()
         if isinstance(event, LinkUp | LinkDown):
+            self._forget_decisions()
             for family, state in self._states.items():
                 if (
                     state.intent is not None
@@ -222,7 +230,11 @@ class KernelWriter:
                 continue
             if action is not KernelAction.ACCEPT:
                 state.tunnelled.update(some)
-            self._wish(family, state, some, self._route_by((path,), action, intent))
+            # Ten thousand prefixes of one path have one route: it is worked out, and encoded, once.
+            wish = state.by_path.get((path, action))
+            if wish is None:
+                wish = state.by_path[path, action] = self._route_by((path,), action, intent)
+            self._wish(family, state, some, wish)
 
     def _wish(
         self, family: Family, state: _FamilyState, nlri: Sequence[bytes], wish: FibRoute | str | None
@@ -310,9 +322,14 @@ class KernelWriter:
             self._rerank(family, (nlri,))
 
     def _next_hop_changed(self, family: Family, nlri: Collection[bytes], rank: bool) -> None:
+        self._forget_decisions()
         if rank:
             self._rerank(family, nlri)
         self.update(family, nlri)
+
+    def _forget_decisions(self) -> None:
+        for state in self._states.values():
+            state.by_path.clear()
 
     def _report(self, errors: Sequence[FibError]) -> None:
         """Say each refusal once, not at each retry."""

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Final
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 from routed.bgp.nlri import Family, to_text
 from routed.bgp.path import Path, SourceKind
@@ -47,10 +47,22 @@ def _unreachable(reason: str) -> Resolution:
     return Resolution((), None, reason)
 
 
+_NOT_LOOKED_UP: Final = _unreachable("the next hop was not looked up")
+
+
 class Hop:
     """One next hop in use. Lives as long as a path or a prefix refers to it."""
 
-    __slots__ = ("__weakref__", "address", "behind", "link_local", "paths", "resolution", "static")
+    __slots__ = (
+        "__weakref__",
+        "_paths",
+        "_prune_at",
+        "address",
+        "behind",
+        "link_local",
+        "resolution",
+        "static",
+    )
 
     def __init__(self, address: Address, link_local: Address | None, *, static: bool) -> None:
         """`link_local` is the second address of an IPv6 next hop (RFC 2545 section 3). `static`: it is the
@@ -58,10 +70,26 @@ class Hop:
         self.address = address
         self.link_local = link_local
         self.static = static
-        self.resolution = _unreachable(f"next hop {address} was not looked up")
-        self.paths: WeakSet[Path] = WeakSet()
+        self.resolution = _NOT_LOOKED_UP
+        self._paths: list[ref[Path]] = []
+        self._prune_at = 8
         self.behind: dict[Family, set[bytes]] = {family: set() for family in Family}
         """The prefixes that depend on it."""
+
+    def add(self, path: Path) -> None:
+        """Have the key of a path made anew when this next hop changes, as long as the path is there."""
+        # A WeakSet takes ten times as long to make, and most next hops have one path.
+        self._paths.append(ref(path))
+        if len(self._paths) > self._prune_at:
+            self._paths = [one for one in self._paths if one() is not None]
+            self._prune_at = 2 * len(self._paths) + 8
+
+    def renew_keys(self) -> None:
+        """Make the keys of its paths anew."""
+        for one in self._paths:
+            path = one()
+            if path is not None:
+                path.renew_key()
 
     @property
     def cost(self) -> int | None:
@@ -96,7 +124,7 @@ class _Locals:
         """Static routes by way of a gateway."""
         self.addresses: list[bytes] = []
         """Those of all next hops, packed, in order; some may be of next hops that are no more."""
-        self.hops: dict[bytes, WeakSet[Hop]] = {}
+        self.hops: dict[bytes, list[ref[Hop]]] = {}
         self._head_octets = 2 if family is Family.IPV4 else 6
         self._heads: set[bytes] = set()
         """What addresses of next hops begin with."""
@@ -136,25 +164,27 @@ class _Locals:
         wanted = int.from_bytes(nlri[1:].ljust(self.bits >> 3, b"\0")) >> shift
         found: list[Hop] = []
         while place < len(addresses) and int.from_bytes(addresses[place]) >> shift == wanted:
-            found += self.hops.get(addresses[place], ())
+            found += self.at(addresses[place])
             place += 1
         return found
 
+    def at(self, packed: bytes) -> list[Hop]:
+        """The next hops of one address: with and without a link-local one, and as a static route's."""
+        found = (one() for one in self.hops.get(packed, ()))
+        return [hop for hop in found if hop is not None]
+
     def add_hop(self, hop: Hop) -> None:
         packed = hop.address.packed
-        there = self.hops.get(packed)
-        if there is None:
-            there = self.hops[packed] = WeakSet()
-            place = bisect_left(self.addresses, packed)
-            if place == len(self.addresses) or self.addresses[place] != packed:
-                self.addresses.insert(place, packed)
-                self._heads.add(packed[: self._head_octets])
-        there.add(hop)
+        if packed not in self.hops:
+            self.addresses.insert(bisect_left(self.addresses, packed), packed)
+            self._heads.add(packed[: self._head_octets])
+        self.hops[packed] = [*map(ref, self.at(packed)), ref(hop)]
 
     def forget_unused(self) -> None:
         """Let go of the addresses of next hops that are no more."""
-        for packed in [packed for packed, hops in self.hops.items() if not hops]:
-            del self.hops[packed]
+        for packed in list(self.hops):
+            if not self.at(packed):
+                del self.hops[packed]
         self.addresses = sorted(self.hops)
         self._heads = {packed[: self._head_octets] for packed in self.addresses}
 
@@ -185,7 +215,7 @@ class NextHops:
     def follow(self, path: Path) -> Hop:
         """The path's next hop. When it changes, the path's key is made anew."""
         hop = self.hop(path.attributes.next_hop)
-        hop.paths.add(path)
+        hop.add(path)
         return hop
 
     def hop(self, octets: bytes, *, static: bool = False) -> Hop:
@@ -278,7 +308,7 @@ class NextHops:
         if self._own[address] <= 0:
             del self._own[address]
         family = Family.IPV4 if address.version == 4 else Family.IPV6
-        self._look_again(self._locals[family].hops.get(address.packed, ()))
+        self._look_again(self._locals[family].at(address.packed))
 
     def link_changed(self, interface: str, *, up: bool) -> None:
         """An interface went up or down."""
@@ -300,7 +330,7 @@ class NextHops:
         if not table.addresses:
             return
         if len(nlri) > 16 * len(table.addresses):  # fewer next hops than prefixes: look each up, once
-            self._look_again([hop for hops in table.hops.values() for hop in hops])
+            self._look_again([hop for packed in table.addresses for hop in table.at(packed)])
             return
         for one in table.may_cover(nlri):
             if covered := table.within(one):
@@ -333,20 +363,23 @@ class NextHops:
 
     def _by(self, hop: Hop, table: _Locals, nlri: bytes, kind: SourceKind) -> Resolution:
         """By the route of a kind that is the best match."""
-        text = f"next hop {hop.address}: the route to it, {to_text(nlri, table.family)}, "
+        ways = table.ways[kind].get(nlri) if kind in table.ways else None
+        problem = ""
         if kind.bgp:
-            return _unreachable(text + "was itself learned by BGP")
-        ways = table.ways.get(kind, {}).get(nlri)
-        if ways is None:
-            return _unreachable(text + "is a blackhole of this node")
-        usable = [way for way in ways if way.interface is not None and way.interface in self._links_up]
-        if not usable:
-            return _unreachable(text + "is through no interface that is up")
-        found = tuple(
-            NextHop(way.gateway or hop.link_local or hop.address, way.interface, way.onlink) for way in usable
+            problem = "was itself learned by BGP"
+        elif ways is None:
+            problem = "is a blackhole of this node"
+        else:
+            usable = [way for way in ways if way.interface is not None and way.interface in self._links_up]
+            if usable:
+                own = hop.link_local or hop.address
+                found = tuple(NextHop(way.gateway or own, way.interface, way.onlink) for way in usable)
+                on_link = any(way.gateway is None for way in usable)
+                return Resolution(found, ON_LINK if on_link else BEHIND_GATEWAY)
+            problem = "is through no interface that is up"
+        return _unreachable(
+            f"next hop {hop.address}: the route to it, {to_text(nlri, table.family)}, {problem}"
         )
-        on_link = any(way.gateway is None for way in usable)
-        return Resolution(found, ON_LINK if on_link else BEHIND_GATEWAY)
 
     def _by_static(self, hop: Hop, gateway: Resolution, nlri: bytes) -> Resolution:
         """By a static route."""
@@ -366,8 +399,7 @@ class NextHops:
             hop.resolution = new
             rank = old.cost != new.cost
             if rank:
-                for path in hop.paths:
-                    path.renew_key()
+                hop.renew_keys()
             for family, nlri in hop.behind.items():
                 if nlri:
                     self._on_change(family, tuple(nlri), rank)

@@ -47,6 +47,12 @@ def route_by(
     link_is_up: LinkIsUp | None = None,
 ) -> FibRoute | str:
     """`learned_route` for an action other than REJECT: the same for all prefixes of these paths."""
+    only = paths[0].hop if len(paths) == 1 else None
+    if only is not None and action is KernelAction.ACCEPT and not policy.rejected_next_hops:
+        # The common case in a fifth of the time: what is below does the same.
+        ways = only.ways
+        if len(ways) == 1:
+            return FibRoute(ways, kernel_metric(paths[0]))
     hops: dict[NextHop, None] = {}
     problem = ""
     for path in paths:

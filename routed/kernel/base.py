@@ -177,6 +177,13 @@ class OwnRouteChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnNextHopGone:
+    """A nexthop object of our protocol is gone, and with it all routes that named it, without a word."""
+
+    object_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class OwnRoutesInDoubt:
     """The kernel may have dropped routes of ours without a word, as it does for IPv4 when a link goes down,
     vanishes or loses its last address. `behind` are the alien prefixes that were reached through the link."""
@@ -198,6 +205,7 @@ Event = (
     | AddressAdded
     | AddressRemoved
     | OwnRouteChanged
+    | OwnNextHopGone
     | OwnRoutesInDoubt
     | Overflow
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from routed.bgp.nlri import Family
@@ -12,6 +12,7 @@ from routed.kernel.base import FibCounters
 from routed.kernel.encode import DELETE, RouteEncoder, Tail, WishError, error_text, with_acknowledgement
 from routed.kernel.fib_state import Install, Removal
 from routed.kernel.netlink import Replies, RouteSocket
+from routed.kernel.next_hop_objects import NextHopObjects, gateway_of
 
 #: Requests in one send. The kernel works them off inside the send, a few µs each: this bounds how long
 #: the event loop stands still.
@@ -41,7 +42,14 @@ class Tails:
     """The encoded tails of the FibRoutes of one flush. Interfaces are looked up once a flush: an index
     is not kept longer, as an interface that is made anew gets another one."""
 
-    def __init__(self, encoder: RouteEncoder, interface_index: Callable[[str], int | None]) -> None:
+    def __init__(
+        self,
+        encoder: RouteEncoder,
+        interface_index: Callable[[str], int | None],
+        objects: NextHopObjects | None = None,
+    ) -> None:
+        """`objects` None: routes name no nexthop objects."""
+        self.objects = objects
         self._encoder = encoder
         self._interface_index = interface_index
         self._indexes: dict[str, int | None] = {}
@@ -55,15 +63,33 @@ class Tails:
         known = self._by_id.get(id(route))
         if known is not None:
             return known[1]
-        tail = self._by_value.get(route)
+        several = len(route.next_hops) > 1  # those are made a prefix; to encode one is as fast as to hash it
+        tail = self._by_value.get(route) if several else None
         if tail is None:
             try:
-                tail = self._encoder.install_tail(route, self._index)
+                tail = self._encoder.install_tail(
+                    route, self._index, None if self.objects is None else self._object_id
+                )
             except WishError as error:
                 tail = error
-            self._by_value[route] = tail
+            if several:
+                self._by_value[route] = tail
         self._by_id[id(route)] = (route, tail)
         return tail
+
+    def without_object(self, route: FibRoute) -> Tail:
+        """The tail of a route whose object the kernel did not take; from now on all that `of` gives."""
+        _, known = self._by_id[id(route)]
+        assert isinstance(known, Tail)
+        if known.object_id:
+            known = self._encoder.install_tail(route, self._index)
+            self._by_id[id(route)] = (route, known)
+        return known
+
+    def _object_id(self, flags: int, index: int, encoded: bytes) -> int:
+        assert self.objects is not None
+        gateway = gateway_of(flags, index, encoded)
+        return 0 if gateway is None else self.objects.id_of(gateway)
 
     def _index(self, name: str) -> int | None:
         if name not in self._indexes:
@@ -94,10 +120,54 @@ class BatchSender:
                 refused[position] = Refusal(tail.errno, tail.text)
             else:
                 sendable.append((position, flags, nlri, tail))
+        if tails.objects is not None and (missing := tails.objects.create()):
+            sendable = self._without_objects(sendable, installs, tails, missing)
         result = self._send_all(sendable)
+        if tails.objects is not None and result.refused:
+            self._retry_without_objects(result, sendable, installs, tails)
         for position, (number, words) in result.refused.items():
             refused[position] = Refusal(number, error_text(number, words, installs[position].route))
         return BatchResult(refused, result.unknown)
+
+    def _retry_without_objects(
+        self,
+        result: BatchResult,
+        sent: list[tuple[int, bytes, bytes, Tail]],
+        installs: Sequence[Install],
+        tails: Tails,
+    ) -> None:
+        """Send again what the kernel refused because the nexthop object that it names is not there (EINVAL).
+        What it refused for another reason it refuses again, and says why."""
+        failed = [
+            item
+            for item in sent
+            if item[3].object_id
+            and item[0] in result.refused
+            and result.refused[item[0]].errno == errno.EINVAL
+        ]
+        if not failed:
+            return
+        assert tails.objects is not None
+        gone = {tail.object_id for *_, tail in failed}
+        tails.objects.forget(gone)
+        for position, *_ in failed:
+            del result.refused[position]
+        again = self._send_all(self._without_objects(failed, installs, tails, gone))
+        result.refused.update(again.refused)
+        result.unknown.update(again.unknown)
+
+    @staticmethod
+    def _without_objects(
+        items: list[tuple[int, bytes, bytes, Tail]],
+        installs: Sequence[Install],
+        tails: Tails,
+        objects: Collection[int],
+    ) -> list[tuple[int, bytes, bytes, Tail]]:
+        """The same, but that those objects are not named."""
+        return [
+            (n, flags, nlri, tails.without_object(installs[n].route) if tail.object_id in objects else tail)
+            for n, flags, nlri, tail in items
+        ]
 
     def remove(self, removals: Sequence[Removal]) -> BatchResult:
         """Remove routes by prefix, metric and protocol. What is not there counts as removed."""

@@ -18,6 +18,7 @@ from routed.kernel.encode import (
     RTA_DST,
     RTA_GATEWAY,
     RTA_MULTIPATH,
+    RTA_NH_ID,
     RTA_OIF,
     RTA_PREFSRC,
     RTA_PRIORITY,
@@ -35,6 +36,7 @@ IFLA_IFNAME = 3
 IFA_ADDRESS, IFA_LOCAL, IFA_FLAGS = 1, 2, 8
 IFA_F_TENTATIVE, IFA_F_DADFAILED = 0x40, 0x08
 IFF_UP = 1
+_NHA_ID = 1
 
 _RTMSG = struct.Struct("=BBBBBBBBI")  # family, dst_len, src_len, tos, table, protocol, scope, type, flags
 _RTNEXTHOP = struct.Struct("=HBBi")
@@ -55,7 +57,8 @@ class Path(NamedTuple):
 
 class KernelRoute(NamedTuple):
     """A route as the kernel has it. `metric` 0 is none; `prefsrc` the preferred source address, network byte
-    order."""
+    order; `object_id` that of a nexthop object, whose gateway is told too unless the sysctl
+    nexthop_compat_mode is 0."""
 
     family: Family
     nlri: bytes
@@ -68,6 +71,7 @@ class KernelRoute(NamedTuple):
     flags: int
     prefsrc: bytes | None
     paths: tuple[Path, ...]
+    object_id: int = 0
 
     def fib_route(self, names: Mapping[int, str]) -> FibRoute | None:
         """As a FibRoute, interfaces by name; None where no FibRoute says the same (a TOS, a type of its own,
@@ -135,6 +139,7 @@ def decode_route(body: bytes) -> KernelRoute | None:
         flags,
         found.get(RTA_PREFSRC),
         paths,
+        _u32(found, RTA_NH_ID),
     )
 
 
@@ -179,6 +184,14 @@ def decode_address(body: bytes) -> KernelAddress | None:
         bool(flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)),
         None if other == address else other,
     )
+
+
+def decode_next_hop(body: bytes) -> tuple[int, int] | None:
+    """Protocol and ID of a nexthop object: an RTM_NEWNEXTHOP or RTM_DELNEXTHOP body (nhmsg and
+    attributes)."""
+    if len(body) < 8:
+        return None
+    return body[2], _u32(attributes(body, 8), _NHA_ID)
 
 
 def _paths(multipath: bytes) -> Iterator[Path]:

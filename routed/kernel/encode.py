@@ -32,7 +32,7 @@ RTN_UNSPEC, RTN_UNICAST, RTN_BLACKHOLE = 0, 1, 6
 RT_SCOPE_UNIVERSE, RT_SCOPE_NOWHERE = 0, 255
 RT_TABLE_COMPAT = 252
 RTA_DST, RTA_OIF, RTA_GATEWAY, RTA_PRIORITY, RTA_PREFSRC = 1, 4, 5, 6, 7
-RTA_MULTIPATH, RTA_TABLE, RTA_VIA = 9, 15, 18
+RTA_MULTIPATH, RTA_TABLE, RTA_VIA, RTA_NH_ID = 9, 15, 18, 30
 RTNH_F_ONLINK = 4
 
 #: IP6_RT_PRIO_USER: the metric IPv6 gives a route that asks for none.
@@ -63,11 +63,13 @@ class WishError(Exception):
 
 class Tail(NamedTuple):
     """What all requests for one FibRoute share: `fixed` are the octets between prefix length and
-    destination, `attributes` those behind the destination, `length` is of the whole message."""
+    destination, `attributes` those behind the destination, `length` is of the whole message. `object_id` is
+    that of the nexthop object which the route names, 0 for none."""
 
     length: int
     fixed: bytes
     attributes: bytes
+    object_id: int = 0
 
 
 def kernel_metric(family: Family, metric: int) -> int:
@@ -89,9 +91,15 @@ class RouteEncoder:
         self._dst_header = struct.pack("=HH", 4 + octets, RTA_DST)
         self._table_attribute = attribute(RTA_TABLE, _U32.pack(table)) if table > 255 else b""
 
-    def install_tail(self, route: FibRoute, interface_index: Callable[[str], int | None]) -> Tail:
+    def install_tail(
+        self,
+        route: FibRoute,
+        interface_index: Callable[[str], int | None],
+        object_id: Callable[[int, int, bytes], int] | None = None,
+    ) -> Tail:
         """The shared part of installing `route`. `interface_index` gives the index of a link's name, None
-        where there is none.
+        where there is none. `object_id` gives the ID of the nexthop object to use for the only next hop, by
+        its flags, interface index and encoded gateway, 0 for none.
 
         Raises WishError where the kernel could not take it."""
         if not 0 <= route.metric <= MAX_METRIC:
@@ -105,6 +113,9 @@ class RouteEncoder:
         hops = tuple(dict.fromkeys(self._hop(hop, interface_index) for hop in route.next_hops))
         if len(hops) == 1:
             flags, index, gateway = hops[0]
+            if object_id is not None and (number := object_id(flags, index, gateway)):
+                attributes += attribute(RTA_NH_ID, _U32.pack(number))
+                return self._tail(RTN_UNICAST, RT_SCOPE_UNIVERSE, 0, attributes)._replace(object_id=number)
             if index:
                 gateway += attribute(RTA_OIF, _U32.pack(index))
             return self._tail(RTN_UNICAST, RT_SCOPE_UNIVERSE, flags, attributes + gateway)

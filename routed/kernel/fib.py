@@ -12,6 +12,8 @@ import asyncio
 import errno
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Address
+from itertools import chain
 from typing import Any, TypeVar
 
 from routed.bgp.nlri import Family, to_network, to_text
@@ -23,8 +25,10 @@ from routed.kernel.base import (
     Event,
     FibCounters,
     FibError,
+    LinkDown,
     LinkUp,
     Overflow,
+    OwnNextHopGone,
     OwnRouteChanged,
     OwnRoutesInDoubt,
     Prefix,
@@ -33,10 +37,11 @@ from routed.kernel.base import (
     is_workload_interface,
 )
 from routed.kernel.batch import CHUNK_REQUESTS, BatchSender, Tails
-from routed.kernel.decode import KernelRoute
+from routed.kernel.decode import KernelRoute, Path
 from routed.kernel.encode import (
     DELETE,
     REPLACE,
+    RTNH_F_ONLINK,
     with_acknowledgement,
 )
 from routed.kernel.fib_state import FibState, Install, Removal, may_help
@@ -45,6 +50,7 @@ from routed.kernel.netlink import (
     errno_name,
     require_net_admin,
 )
+from routed.kernel.next_hop_objects import Gateway, NextHopObjects
 from routed.kernel.protocols import protocol_name
 from routed.kernel.reader import KernelReader
 
@@ -88,6 +94,7 @@ class Fib:
             family: BatchSender(sock, family, table=table, protocol=protocol, counters=self.counters, log=log)
             for family in Family
         }
+        self._objects = NextHopObjects(sock, protocol=protocol, log=log)
         self._repairs: Counter[Prefix] = Counter()
         self._unreported: list[FibError] = []
         self._resync_needed = False
@@ -236,6 +243,13 @@ class Fib:
             case Overflow():
                 self._resync_needed = True
                 return True
+            case OwnNextHopGone():
+                self._objects.forget((event.object_id,))
+                self._resync_needed = True
+                return True
+            case LinkDown():
+                self._objects.forget_interface(event.link.index)
+                return False
             case RouteUp() | RouteDown() | LinkUp() | AddressAdded():
                 return self._note_reachability(event)
             case _:
@@ -323,6 +337,7 @@ class Fib:
             await self._plan_repairs()
             errors = await self._carry_out()
             if not self._resync_needed:  # else replies were lost again: the next sends are smaller
+                await self._remove_unused_objects()
                 break
         return errors
 
@@ -356,7 +371,11 @@ class Fib:
         try:
             for family, state in self._states.items():
                 state.pending = {}
-                tails = Tails(self._senders[family].encoder, self._reader.interface_index)
+                tails = Tails(
+                    self._senders[family].encoder,
+                    self._reader.interface_index,
+                    self._objects if family is Family.IPV4 else None,
+                )
                 for part in _parts(list(taken[family])):
                     installs, to_remove = state.plan(part)
                     removals[family] += to_remove
@@ -445,7 +464,8 @@ class Fib:
         again = False
         for state, install in unknown:
             there = found[state.family, install.nlri]
-            state.learn(install.nlri, [r for r in there if r.protocol == self.protocol], names)
+            ours = [self._with_paths(r) for r in there if r.protocol == self.protocol]
+            state.learn(install.nlri, ours, names)
             taken = frozenset() if self._swept and install.nlri not in state.inherited else self.takeover
             state.learn_inherited(install.nlri, [r for r in there if r.protocol in taken])
             metric = state.metric_of(install.route)
@@ -487,17 +507,46 @@ class Fib:
     async def _learn(self) -> None:
         """Read our routes of both families, and believe that."""
         names = await self._reader.link_names()
+        await self._objects.learn()
         for state in self._states.values():
             suspect = frozenset(state.suspect)
             fresh = FibState(state.family)
             fresh.wanted = state.wanted
             async for part in self._reader.routes(state.family, self.protocol):
                 for route in part:
-                    fresh.add_found(route, names)
+                    fresh.add_found(self._with_paths(route), names)
             state.take_beliefs(fresh)
             # What came under suspicion meanwhile may have been read before it changed.
             state.suspect -= suspect
             await self._learn_inherited(state)
+
+    def _with_paths(self, route: KernelRoute) -> KernelRoute:
+        """A route that names a nexthop object and nothing else, with the object's gateway."""
+        gateway = None if route.paths else self._objects.gateway(route.object_id)
+        if gateway is None:
+            return route
+        path = Path(IPv4Address(gateway.address), gateway.ifindex, bool(gateway.flags))
+        return route._replace(paths=(path,))
+
+    async def _remove_unused_objects(self) -> None:
+        """Nexthop objects that no route of ours has any more, nor is to have. To be called just after the
+        routes were read: an object takes the routes that name it with it."""
+        if not self._objects.ids:
+            return
+        indexes = {name: index for index, name in (await self._reader.link_names()).items()}
+        state = self._states[Family.IPV4]
+        # Routes of one peer share their next hops: look at each set of them once.
+        routes = chain(state.installed.values(), state.wanted.values())
+        hop_sets = {id(route.next_hops): route.next_hops for route in routes}
+        hops = {hop for hops in hop_sets.values() for hop in hops}
+        if state.surplus:
+            return  # routes of ours with another metric: their next hops are not known here
+        used: set[Gateway] = set()
+        for hop in hops:
+            # A wish that names no interface may be carried out by a route through any.
+            for index in indexes.values() if hop.interface is None else (indexes.get(hop.interface, 0),):
+                used.add(Gateway(RTNH_F_ONLINK if hop.onlink else 0, index, hop.gateway.packed))
+        self._objects.remove_unused(used)
 
     async def _learn_inherited(self, state: FibState) -> None:
         """Read what is to be taken over. After the sweep that is only what could not be replaced before."""

@@ -26,6 +26,7 @@ from routed.kernel.base import (
     Link,
     LinkDown,
     LinkUp,
+    OwnNextHopGone,
     OwnRouteChanged,
     OwnRoutesInDoubt,
     Prefix,
@@ -41,6 +42,7 @@ from routed.kernel.decode import (
     Path,
     decode_address,
     decode_link,
+    decode_next_hop,
     decode_route,
 )
 from routed.kernel.encode import RTN_UNICAST
@@ -48,6 +50,7 @@ from routed.kernel.netlink import (
     NLM_F_REPLACE,
     RTM_DELADDR,
     RTM_DELLINK,
+    RTM_DELNEXTHOP,
     RTM_DELROUTE,
     RTM_NEWADDR,
     RTM_NEWLINK,
@@ -98,6 +101,7 @@ class Mirror:
             RTM_DELADDR: self._del_address,
             RTM_NEWROUTE: self._new_route,
             RTM_DELROUTE: self._del_route,
+            RTM_DELNEXTHOP: self._del_next_hop,
         }
 
     def apply(self, message: Message) -> list[Event]:
@@ -286,6 +290,11 @@ class Mirror:
                 return
         if there and route.type == RTN_UNICAST:
             self.doubtful = True  # one of several next hops, or one that was never told of
+
+    def _del_next_hop(self, message: Message) -> Iterator[Event]:
+        found = decode_next_hop(message.body)
+        if found is not None and found[0] == self._own_protocol and not self._is_our_doing(message):
+            yield OwnNextHopGone(found[1])
 
     def _decode(self, message: Message) -> KernelRoute | None:
         route = decode_route(message.body)

@@ -27,6 +27,7 @@ from routed.kernel.base import (
     LinkDown,
     LinkUp,
     Overflow,
+    OwnNextHopGone,
     OwnRouteChanged,
     OwnRoutesInDoubt,
     RouteDown,
@@ -56,8 +57,8 @@ __all__ = [
     "is_workload_interface",
 ]
 
-# RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE: linux/rtnetlink.h
-GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
+# RTMGRP_LINK, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE, RTNLGRP_NEXTHOP: linux/rtnetlink.h
+GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400 | 1 << 31
 
 #: Notifications taken in one turn of the event loop.
 READS_PER_TURN = 256
@@ -139,7 +140,7 @@ class Monitor:
         async with self._refresh_lock:
             await self._read_all()
             # What concerns our own routes is not in the snapshot.
-            own = (OwnRouteChanged, OwnRoutesInDoubt, Overflow)
+            own = (OwnRouteChanged, OwnNextHopGone, OwnRoutesInDoubt, Overflow)
             self._waiting = [event for event in self._waiting if isinstance(event, own)]
             return self._mirror.snapshot()
 
