@@ -49,22 +49,24 @@ def by_path_id(keys: Sequence[bytes]) -> Iterable[tuple[int, Sequence[bytes]]]:
 class AdjRibIn:
     """One source's table: the ineligible paths too, with the reason in the path."""
 
-    __slots__ = ("policy", "routes", "source", "stale")
+    __slots__ = ("_beside", "hides", "policy", "routes", "source", "stale")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.routes: dict[bytes, Entry] = {}
         """By NLRI. Several paths are in the order in which their identifiers came."""
+        self._beside = 0  # paths more than prefixes
         self.policy: PathFilter | None = None
+        self.hides = False
+        """True where a route of it may not be in Loc-RIB: an ineligible one, or one that policy turned
+        down."""
         self.stale: set[bytes] = set()
         """NLRI, or route keys, not announced again since the session went down (RFC 4724 section 4.2), or
         since the peer began to send everything again (RFC 7313 section 4)."""
 
     def __len__(self) -> int:
         """The number of routes: paths, not prefixes."""
-        if not self.source.add_path:
-            return len(self.routes)
-        return sum(len(entry) if isinstance(entry, tuple) else 1 for entry in self.routes.values())
+        return len(self.routes) + self._beside
 
     def admitted(self, nlri: bytes) -> tuple[Path, ...]:
         """The paths of a prefix after import policy, the ineligible among them."""
@@ -101,6 +103,7 @@ class AdjRibIn:
                 self.routes[nlri] = path if len(paths) == 1 else (*paths[:place], path, *paths[place + 1 :])
                 return old
         self.routes[nlri] = (*paths, path)
+        self._beside += 1
         return None
 
     def take(self, path_id: int, nlri: bytes) -> bool:
@@ -109,5 +112,8 @@ class AdjRibIn:
         rest = entry_of([path for path in paths if path.path_id != path_id])
         if rest is None:
             return self.routes.pop(nlri, None) is not None
+        if len(paths_of(rest)) == len(paths):
+            return False
         self.routes[nlri] = rest
-        return len(paths_of(rest)) < len(paths)
+        self._beside -= 1
+        return True
