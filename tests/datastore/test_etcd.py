@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -40,6 +41,7 @@ from tests.datastore.watching import LONG, Watched, following
 
 pytestmark = pytest.mark.usefixtures("etcd")
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 RESOURCES = "/calico/resources/v3/projectcalico.org"
 
 
@@ -634,5 +636,32 @@ def test_problems_name_the_key(tmp_path: Path) -> None:
                     "'10.65.0.64/99' has a prefix length over 32",
                     f"{RESOURCES}/bgppeers/a: BGPPeer a: is JSON, but no object",
                 ]
+
+    run(scenario())
+
+
+# The example
+
+
+def test_the_example_cluster_is_the_same_from_etcd_as_from_its_files(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        folder = ROOT / "examples" / "cluster"
+        async with EtcdServer(tmp_path) as server:
+            url = f"etcd://127.0.0.1:{server.port}"
+            loader = await asyncio.create_subprocess_exec(
+                *(sys.executable, ROOT / "examples" / "compose" / "load.py", folder, url),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            said, _ = await loader.communicate()
+            assert (loader.returncode, said) == (0, b"31 records are in etcd\n")
+            async with (
+                following(open_datastore(f"file:{folder}")) as files,
+                following(opened(server)) as watch,
+            ):
+                await files.expect(Snapshot)
+                await watch.expect(Snapshot)
+                assert watch.in_force == files.in_force
+                assert len(watch.in_force) == 31
+                assert watch.last.problems == files.last.problems
 
     run(scenario())
