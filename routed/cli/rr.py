@@ -50,6 +50,35 @@ def rr(
             help="Accept a session of any client in this range. May be given more than once.",
         ),
     ] = None,
+    password_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--password-file",
+            envvar="ROUTED_PASSWORD_FILE",
+            help="The TCP-MD5 password of all clients of the --clients ranges: what is in this file, without "
+            "the end of its last line.",
+        ),
+    ] = None,
+    max_prefixes: Annotated[
+        int | None,
+        typer.Option(
+            "--max-prefixes",
+            envvar="ROUTED_MAX_PREFIXES",
+            metavar="N",
+            min=1,
+            help="End the session of a client of the --clients ranges that sends more prefixes of a family.",
+        ),
+    ] = None,
+    max_prefixes_time: Annotated[
+        float,
+        typer.Option(
+            "--max-prefixes-time",
+            envvar="ROUTED_MAX_PREFIXES_TIME",
+            metavar="SECONDS",
+            min=1,
+            help="For so long; then it may try again.",
+        ),
+    ] = 300.0,
     peers: Annotated[
         list[str] | None,
         typer.Option(

@@ -7,10 +7,11 @@ import os
 from pathlib import Path
 from typing import Final
 
-from routed import daemon
+from routed import daemon, log
 from routed.agent import Agent, AgentOptions
 from routed.datastore import AbsentError, as_environ_says, open_datastore
 from routed.intent.options import Options
+from routed.rr.standalone import raise_descriptor_limit
 
 #: Protocol numbers of the kernel routes that a program leaves behind (/etc/iproute2/rt_protos), by what
 #: --takeover calls it.
@@ -57,6 +58,9 @@ def main(
         status_file=Path(status_file) if status_file else None,
         log_level=log_level,
     )
+
+    if missing := raise_descriptor_limit():
+        log.get("agent").warning("descriptor limit", problem=missing)
 
     async def run(stop: asyncio.Event) -> None:
         try:

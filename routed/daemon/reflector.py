@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from routed.agent import AgentOptions
     from routed.bgp.transport import Endpoint
     from routed.rr.standalone import Reflector, Running
+    from routed.secret import SecretValue
 
 #: Drains longer than this are no drains any more, seconds.
 _MOST_DRAIN_TIME: Final = 3600.0
@@ -33,6 +34,9 @@ def main(
     router_id: str | None,
     cluster_id: str | None,
     clients: list[str] | None,
+    password_file: str | None,
+    max_prefixes: int | None,
+    max_prefixes_time: float,
     peers: list[str] | None,
     datastore: str | None,
     node: str | None,
@@ -65,7 +69,14 @@ def main(
     if node is not None:
         if datastore is None:
             daemon.fail("--node: the record is in a datastore: give --datastore URL too")
-        refused = {"--as": local_as, "--cluster-id": cluster_id, "--clients": clients, "--peer": peers}
+        refused = {
+            "--as": local_as,
+            "--cluster-id": cluster_id,
+            "--clients": clients,
+            "--password-file": password_file,
+            "--max-prefixes": max_prefixes,
+            "--peer": peers,
+        }
         for option, value in refused.items():
             if value:
                 daemon.fail(f"{option}: with --node this is as the Node record says")
@@ -74,6 +85,12 @@ def main(
         from_records = datastore is not None
         reflector = _reflector(
             endpoints, local_as, router_id, cluster_id, ranges, peers or [], from_records, name
+        )
+        reflector = dataclasses.replace(
+            reflector,
+            password=password_from_file(password_file),
+            max_prefixes=max_prefixes,
+            max_prefixes_time=max_prefixes_time,
         )
         job = _alone(reflector, running) if datastore is None else _among(datastore, reflector, running)
     if missing := raise_descriptor_limit(ranges):
@@ -207,6 +224,25 @@ def _identifier(option: str, text: str) -> IPv4Address:
     if not int(value):
         daemon.fail(f"{option} 0.0.0.0: zero is not an identifier")
     return value
+
+
+def password_from_file(path: str | None) -> SecretValue | None:
+    """What is in the file but for its last line's end; exits with 2 where that cannot be a password."""
+    if path is None:
+        return None
+    from routed.bgp.tcp_options import key_problem
+    from routed.secret import SecretValue
+
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        daemon.fail(f"--password-file {path}: {error.strerror}")
+    password = SecretValue(text.removesuffix(b"\n").removesuffix(b"\r"))
+    if not password.reveal():
+        daemon.fail(f"--password-file {path}: the file is empty")
+    if problem := key_problem(password):
+        daemon.fail(f"--password-file {path}: {problem}")
+    return password
 
 
 def _network(option: str, text: str) -> IPv4Network | IPv6Network:

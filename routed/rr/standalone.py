@@ -18,9 +18,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
-from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
+from routed.bgp.config import DEFAULT_LIMIT_TIME, ClientRange, PeerConfig, SpeakerConfig
 from routed.bgp.nlri import Family, Network
 from routed.bgp.transport import Endpoint
+from routed.secret import SecretValue
 
 #: Descriptors that are no session's: listeners, the datastore, logs.
 _OTHER_DESCRIPTORS: Final = 64
@@ -52,6 +53,12 @@ class Reflector:
     cluster_id: IPv4Address
     clients: tuple[Network, ...] = ()
     """Any session from these ranges is a client's."""
+    password: SecretValue | None = None
+    """The TCP-MD5 password of all those clients."""
+    max_prefixes: int | None = None
+    """The most prefixes of a family that each of them may send; and how long one that sends more stays down,
+    seconds."""
+    max_prefixes_time: float = DEFAULT_LIMIT_TIME
     peers: tuple[Endpoint, ...] = ()
     """Other reflectors, which are no clients of this one: it dials them."""
     from_records: bool = False
@@ -88,7 +95,15 @@ class Reflector:
     @property
     def client_ranges(self) -> tuple[ClientRange, ...]:
         """Where clients may come from."""
-        return tuple(ClientRange(network) for network in self.clients)
+        return tuple(
+            ClientRange(
+                network,
+                password=self.password,
+                max_prefixes=self.max_prefixes,
+                max_prefixes_time=self.max_prefixes_time,
+            )
+            for network in self.clients
+        )
 
     def peer_configs(self) -> tuple[PeerConfig, ...]:
         """Sessions with the other reflectors."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 from ipaddress import IPv4Address, ip_address, ip_network
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -11,9 +12,11 @@ from typer.testing import CliRunner
 from routed.bgp.nlri import Family
 from routed.bgp.transport import Endpoint
 from routed.cli import app
+from routed.daemon.reflector import password_from_file
 from routed.intent.options import Options
 from routed.rr.from_records import agent_options, from_node_record
 from routed.rr.standalone import Reflector, Running, missing_descriptors
+from routed.secret import SecretValue
 
 LISTEN = Endpoint(ip_address("192.0.2.1"), 179)
 WILDCARD = Endpoint(ip_address("0.0.0.0"), 179)
@@ -103,3 +106,42 @@ def test_what_does_not_fit_together_is_refused(arguments: list[str], says: str) 
     assert result.exit_code == 2, result.output
     assert says in result.output
     assert "Traceback" not in result.output
+
+
+def test_clients_of_the_ranges_share_password_and_limit() -> None:
+    password = SecretValue(b"Zabaione")
+    reflector = Reflector(
+        (LISTEN,), 64512, ID, ID, RANGE, password=password, max_prefixes=10, max_prefixes_time=7.0
+    )
+    (clients,) = reflector.client_ranges
+    assert (clients.password, clients.max_prefixes, clients.max_prefixes_time) == (password, 10, 7.0)
+    assert "Zabaione" not in repr(reflector) + repr(clients)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(None, "No such file"), (b"", "empty"), (b"\n", "empty"), (b"x" * 81, "81 octets")],
+)
+def test_a_password_file_that_cannot_be_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | None, complaint: str
+) -> None:
+    path = tmp_path / "password"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SystemExit) as caught:
+        password_from_file(str(path))
+    assert caught.value.code == 2
+    said = capsys.readouterr().err
+    assert f"--password-file {path}: " in said
+    assert complaint in said
+    assert "xxx" not in said
+
+
+def test_the_end_of_the_last_line_is_no_part_of_the_password(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    for content, expected in ((b"a b\n", b"a b"), (b"ab\r\n", b"ab"), (b"ab", b"ab"), (b"a\n\n", b"a\n")):
+        path.write_bytes(content)
+        password = password_from_file(str(path))
+        assert password is not None
+        assert password.reveal() == expected
+    assert password_from_file(None) is None
