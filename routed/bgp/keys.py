@@ -38,6 +38,8 @@ QUIET_TIME: Final = 0.5
 class KeyRing:
     """The keys of one peering that may be right now, the wanted one first."""
 
+    __slots__ = ("_dials", "_listens", "_proven", "_until", "candidates")
+
     def __init__(self, key: Key) -> None:
         self.candidates: tuple[Key, ...] = (key,)
         self._until = float("inf")

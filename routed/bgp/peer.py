@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from dataclasses import replace
-from typing import Protocol
+from typing import Final, Protocol
 
 from routed.bgp import session as sans_io
 from routed.bgp.config import PeerConfig, SpeakerConfig
@@ -19,10 +19,19 @@ from routed.bgp.network import Closable, Network
 from routed.bgp.nlri import Family
 from routed.bgp.prefix_limit import PrefixLimit
 from routed.bgp.protection import Protection
+from routed.bgp.seldom import Seldom
 from routed.bgp.session import ConnectionId, Negotiated, Session
 from routed.bgp.transport import Connection, Link, reset
 from routed.bgp.update import Update
 from routed.log import Logger
+
+#: Of what a peer does again and again so many lines are logged, then one each so many seconds.
+FLAPS_SAID: Final = 3
+FINDINGS_SAID: Final = 5
+FLAP_TIME: Final = 60.0
+#: How long a client from a range may take for its OPEN, seconds. The four minutes of RFC 4271 section 8.2.2
+#: are for peers that somebody has configured.
+CLIENT_OPEN_TIME: Final = 60.0
 
 
 class PeerOwner(Protocol):
@@ -76,7 +85,10 @@ class Peer:
         self._owner = owner
         self.protection = Protection(config, self, lambda: self.log)
         """TCP-MD5 and GTSM."""
-        self.prefix_limit = PrefixLimit()
+        self.prefix_limit: PrefixLimit | None = None if config.max_prefixes is None else PrefixLimit()
+        # Made when there is something to say: a reflector has thousands of peers that never need them.
+        self._flaps: Seldom | None = None
+        self._findings: Seldom | None = None
         self._connections: dict[ConnectionId, Connection] = {}
         self._ids: dict[Connection, ConnectionId] = {}
         self._dial: Closable | None = None
@@ -135,6 +147,9 @@ class Peer:
         self._cancel_dial()
         self._cancel_timer()
         self.protection.close()
+        for seldom in (self._flaps, self._findings):
+            if seldom is not None:
+                seldom.close()
         for connection in list(self._ids):
             connection.close()
         self._connections.clear()
@@ -143,6 +158,8 @@ class Peer:
     def reconfigure(self, config: PeerConfig, speaker: SpeakerConfig, *, restarting: bool) -> None:
         """Take another configuration; the session is only reset where the OPEN would be another one."""
         old, self.config = self.config, config
+        if config.max_prefixes != old.max_prefixes:
+            self.prefix_limit = None if config.max_prefixes is None else PrefixLimit()
         dials_with_old_key = self.protection.configure(config)
         self.session.reconfigure(session_config(config, speaker, restarting=restarting), self._now())
         if config.held != old.held:
@@ -195,6 +212,36 @@ class Peer:
             self.protection.detach(connection)
             self.session.lost(connection_id, self._now(), reason)
             self._act()
+
+    # Its log
+
+    @property
+    def flaps(self) -> bool:
+        """True while its session comes and goes so fast that this is only counted."""
+        return self._flaps is not None and self._flaps.holding
+
+    def log_down(self, reason: str, routes: str) -> None:
+        """Its session is down."""
+        if self._flaps is None:
+            self._flaps = Seldom(self.loop, self._say_down, burst=FLAPS_SAID, seconds=FLAP_TIME)
+        self._flaps(reason, routes)
+
+    def log_finding(self, finding: str) -> None:
+        """An error in an UPDATE was handled."""
+        self.findings += 1
+        if self._findings is None:
+            self._findings = Seldom(self.loop, self._say_finding, burst=FINDINGS_SAID, seconds=FLAP_TIME)
+        self._findings(finding)
+
+    def _say_down(self, count: int, reason: str, routes: str) -> None:
+        if count == 1:
+            self.log.warning("session down", reason=reason, routes=routes)
+        else:
+            state = self.session.state.name.lower()
+            self.log.warning("session flaps", times=count, seconds=FLAP_TIME, state=state, last_reason=reason)
+
+    def _say_finding(self, count: int, finding: str) -> None:
+        self.log.warning("bad UPDATE handled", finding=finding, times=count, count=self.findings)
 
     # ProtectionOwner
 
@@ -314,6 +361,7 @@ def session_config(peer: PeerConfig, speaker: SpeakerConfig, *, restarting: bool
         local_router_id=speaker.router_id,
         families=peer.families,
         passive=peer.passive,
+        open_time=CLIENT_OPEN_TIME if peer.dynamic else sans_io.OPEN_TIME,
         hold_time=peer.hold_time,
         keepalive_time=peer.keepalive_time,
         enhanced_route_refresh=True,

@@ -44,6 +44,20 @@ class ProtectionOwner(Protocol):
 class Protection:
     """The keys and TTLs of one peering."""
 
+    __slots__ = (
+        "_config",
+        "_dialed",
+        "_established",
+        "_keys",
+        "_log",
+        "_owner",
+        "_ring",
+        "_rollover",
+        "_step_timer",
+        "_trial_time",
+        "_turn_timer",
+    )
+
     def __init__(self, config: PeerConfig, owner: ProtectionOwner, log: Callable[[], Any]) -> None:
         self._config = config
         self._owner = owner

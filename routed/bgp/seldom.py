@@ -11,6 +11,8 @@ class Seldom:
     """Calls `say(count, *what)` for the first `burst` calls in a span of `seconds`, each with a count of 1;
     then once at the end of each span, with the number of calls in it and the last one's arguments."""
 
+    __slots__ = ("_burst", "_held", "_last", "_loop", "_said", "_say", "_seconds", "_timer")
+
     def __init__(
         self, loop: asyncio.AbstractEventLoop, say: Callable[..., None], *, burst: int, seconds: float
     ) -> None:

@@ -43,6 +43,7 @@ from routed.bgp.message import (
 from routed.bgp.nlri import NO_FAMILIES, Family
 from routed.bgp.session_types import (
     OPEN_FIELDS,
+    OPEN_TIME,
     Action,
     Close,
     ConnectionId,
@@ -60,6 +61,7 @@ from routed.bgp.update import Update, UpdateParser, update_parser
 
 __all__ = [
     "OPEN_FIELDS",
+    "OPEN_TIME",
     "Action",
     "Close",
     "ConnectionId",

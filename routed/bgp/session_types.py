@@ -20,6 +20,9 @@ from routed.bgp.update import Update
 
 ConnectionId = int
 
+#: How long to wait for an OPEN, seconds (RFC 4271 section 8.2.2: "a large value").
+OPEN_TIME: Final = 240.0
+
 
 @dataclass(frozen=True, slots=True)
 class SessionConfig:
@@ -61,7 +64,7 @@ class SessionConfig:
     connect_retry_time: float = 5.0
     idle_hold_min: float = 5.0
     idle_hold_max: float = 30.0
-    open_time: float = 240.0
+    open_time: float = OPEN_TIME
     send_hold_time: float = 480.0
     four_octet_as: bool = True
     route_refresh: bool = True

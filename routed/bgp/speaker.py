@@ -152,6 +152,8 @@ class Speaker:
             return
         peer.reconfigure(config, self.config, restarting=self._convergence.pending)
         self._attached[peer].regroup()
+        if config.max_prefixes != old.max_prefixes and self._over_limit(peer) is not None:
+            self._limit_exceeded(peer)
         self._schedule_flush()
 
     def rename_peer(self, name: str, config: PeerConfig) -> None:
@@ -281,7 +283,8 @@ class Speaker:
         self._attached[peer].established(negotiated, end_of_rib=not self._convergence.pending)
         self._convergence.established(peer.name, negotiated)
         self._half_open.pop(peer, None)
-        peer.log.info(
+        say = peer.log.debug if peer.flaps else peer.log.info
+        say(
             "session established",
             remote_as=negotiated.remote_as,
             router_id=str(ip_address(negotiated.remote_router_id)),
@@ -296,9 +299,8 @@ class Speaker:
         for family in whole:
             self._convergence.end_of_rib(peer.name, family)
         for finding in findings:
-            peer.findings += 1
-            peer.log.warning("bad UPDATE handled", finding=str(finding), count=peer.findings)
-        if peer.config.max_prefixes is not None and self._over_limit(peer) is not None:
+            peer.log_finding(str(finding))
+        if peer.prefix_limit is not None and self._over_limit(peer) is not None:
             # Not from here: the session may be in the middle of what it read.
             self.loop.call_soon(self._limit_exceeded, peer)
         self._schedule_flush()
@@ -324,9 +326,7 @@ class Speaker:
         elif negotiated is not None and peer.name in self.peers:
             keep = keeps_routes(negotiated, down)
         attached.down(keep, None if peer in self._handover else negotiated)
-        peer.log.warning(
-            "session down", reason=down.text, routes="kept while it restarts" if keep else "dropped"
-        )
+        peer.log_down(down.text, "kept while it restarts" if keep else "dropped")
         if peer.config.dynamic and not attached.restarting:
             self.loop.call_soon(self._forget_if_idle, peer)
         self._convergence.lost(peer.name)
@@ -392,7 +392,7 @@ class Speaker:
 
     def _over_limit(self, peer: Peer) -> Family | None:
         limit = peer.config.max_prefixes
-        if limit is None or not peer.established:
+        if limit is None or peer.prefix_limit is None or not peer.established:
             return None
         return peer.prefix_limit.exceeded(limit, self._attached[peer].received(), peer.log)
 

@@ -46,10 +46,10 @@ class Router:
         self.start()
         wire.at_end.append(lambda: self.speaker.close(graceful=False))
 
-    def start(self) -> None:
+    def start(self, extra_address: str | None = None) -> None:
         """Start it, or start it again after `kill`."""
         self.converged = None
-        network = self.wire.host(self.address)
+        network = self.wire.host(self.address, *([extra_address] if extra_address else []))
         self.speaker = Speaker(self.config, self, network=network, rng=random.Random(7))
 
     def kill(self) -> None:
