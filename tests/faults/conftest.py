@@ -24,6 +24,7 @@ def report(request: pytest.FixtureRequest) -> Report:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     lines = config.stash.get(_LINES, [])
+    config.stash[_LINES] = []  # said once, whichever folders share this hook
     if lines:
         terminalreporter.section("counted")
         for line in lines:
