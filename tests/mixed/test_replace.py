@@ -13,7 +13,7 @@ from tests.faults.pair import RouteMonitor
 from tests.faults.probe import Count, Probe, wait_all
 from tests.mixed.nodes import NODES, Nodes, make_nodes, pod_addresses
 from tests.netns import Lab, wait_for
-from tests.rendered_bird import BIRD_PROTOCOL
+from tests.rendered_bird import BIRD_PROTOCOL, RenderedBird
 from tests.routed_process import RoutedProcess
 
 ROUTED_PROTOCOL = 171
@@ -132,4 +132,30 @@ def test_what_a_bird_that_says_goodbye_costs(lab: Lab, report: Report) -> None:
     wait_all(probes)
     counts = end_probes(probes, report)
     assert sum(count.lost for count in counts), "then there is no need to kill it"
+    nodes.check()
+
+
+@on_demand
+@pytest.mark.netns
+@pytest.mark.daemon("bird1")
+def test_what_a_flush_on_the_way_back_costs(lab: Lab, report: Report) -> None:
+    """BIRD is started beside the routes that routed left, and these are flushed when its sessions are up."""
+    nodes = make_nodes(lab)
+    for name in NODES:
+        nodes.run_routed(name)
+    nodes.wait_routes()
+    nodes.wait_established()
+    probes = start_probes(nodes)
+    nodes.speakers["node2"].stop()
+    nodes.run_bird("node2")
+    nodes.wait_established()
+    bird = nodes.speakers["node2"]
+    assert isinstance(bird, RenderedBird)
+    refused = "Netlink: File exists"
+    wait_for(lambda: refused in bird.processes["bird"].output(), "BIRD finds routed's routes in its way")
+    for version in (4, 6):
+        nodes.machines["node2"].ip(f"-{version}", "route", "flush", "proto", str(ROUTED_PROTOCOL))
+    nodes.wait_routes()
+    wait_all(probes)
+    end_probes(probes, report)
     nodes.check()
