@@ -44,6 +44,8 @@ from routed.status import Document, StatusFile, speaker_document
 from routed.wiring import PeerTable, speaker_config
 from routed.workload_files import follow_workload_files
 
+#: Routes that are not in the kernel, of which the status gives the reason: at most so many of each family.
+MOST_NOT_INSTALLED: Final = 100
 #: Before the records say who this node is.
 _NOBODY: Final = SpeakerConfig(router_id=bytes(4), local_as=0)
 
@@ -386,6 +388,7 @@ class Agent:
                 "error": self._kernel_error or None,
                 "installed": {family.name.lower(): len(routes) for family, routes in fib.installed.items()},
                 "failed": [f"{error.name}: {error.text}" for error in fib.failed.values()],
+                "not_installed": self._writer.not_installed(MOST_NOT_INSTALLED),
             },
         }
 

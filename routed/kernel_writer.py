@@ -85,6 +85,16 @@ class KernelWriter:
         """Why a learned route is not in the kernel, by family and prefix."""
         return {family: state.reasons for family, state in self._states.items()}
 
+    def not_installed(self, most: int) -> dict[str, dict[str, str]]:
+        """Routes that are known and not in the kernel, with the reason, for people: at most so many a
+        family."""
+        return {
+            family.name.lower(): {
+                to_text(nlri, family): reason for nlri, reason in islice(state.reasons.items(), most)
+            }
+            for family, state in self._states.items()
+        }
+
     def set_family(self, family: Family, intent: FamilyIntent) -> None:
         """Put a kernel policy in force."""
         state = self._states[family]

@@ -118,6 +118,13 @@ def test_next_hops_follow_links_addresses_and_routes(lab: Lab, version: int) -> 
         one.wait(prefixes[FAR], far)
         one.wait(prefixes[SHARED], near, far)
         one.wait(prefixes[HIDDEN])
+        wait_for(
+            lambda: (
+                one.routed.status()["kernel"]["not_installed"][f"ipv{version}"]
+                == {prefixes[HIDDEN]: f"next hop {hidden}: there is no route to it"}
+            ),
+            "the reason in the status",
+        )
         watch = machine.start("monitor", ["ip", "-o", f"-{version}", "monitor", "route"])
 
         # Routes of others to where the next hop is.
