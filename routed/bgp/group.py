@@ -129,10 +129,12 @@ class Group:
         self.lagging.discard(member)
         member._close()
 
-    def apply(self, changes: Changes) -> bool:
+    def apply(self, changes: Changes, *, new: bool = False) -> bool:
         """Bring `adj_out` up to date with Loc-RIB for some prefixes, each there once, and write what
-        changed to the log. True where any member has something new to send."""
+        changed to the log. `new`: none of them is advertised. True where any member has something new to
+        send."""
         turn = Turn(self.adj_out)
+        announce = turn.announce_new if new else turn.announce
         for path, nlri in changes:
             if path is None:
                 turn.withdraw(nlri)
@@ -141,7 +143,7 @@ class Group:
                 if attributes is None:
                     turn.withdraw(some)
                 else:
-                    turn.announce((attributes, path.source), some)
+                    announce((attributes, path.source), some)
         return self._write(turn)
 
     def prefixes(self) -> set[bytes]:

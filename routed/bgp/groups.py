@@ -32,7 +32,7 @@ from routed.bgp.export import Exporter
 from routed.bgp.group import DEFAULT_LIMITS, Changes, Group, GroupKey, Limits
 from routed.bgp.member import Member
 from routed.bgp.path import Path, Source
-from routed.bgp.rib import LocRib
+from routed.bgp.rib import LocRib, Run
 
 __all__ = ["Changes", "EntryChanges", "ExportGroups", "Group", "GroupKey", "Limits", "Member"]
 
@@ -53,7 +53,7 @@ class ExportGroups:
         self.limits = limits
         self.groups: dict[GroupKey, Group] = {}
         self._make_exporter = make_exporter
-        rib.subscribe(self._on_changes)
+        rib.subscribe(self._on_changes, self._on_new)
 
     def join(
         self,
@@ -98,18 +98,19 @@ class ExportGroups:
             self.rib.flush()
             kind = AddPathGroup if key.add_path else Group
             group = self.groups[key] = kind(key, self._make_exporter(key), self.limits)
-            _Batch(self.rib, self.rib.routes).apply_to(group)
+            _Batch(_runs(self.rib, self.rib.routes), new=True).apply_to(group)
         return group
 
     def _discard_if_empty(self, group: Group) -> None:
         if not group.members and self.groups.get(group.key) is group:
             del self.groups[group.key]
 
-    def _apply(self, group: Group, batch: _Batch) -> None:
-        if batch.apply_to(group):
-            for member in list(group.members.values()):
-                if member.wake is not None:
-                    member.wake()
+    def _apply(self, batch: _Batch) -> None:
+        for group in list(self.groups.values()):
+            if batch.apply_to(group):
+                for member in list(group.members.values()):
+                    if member.wake is not None:
+                        member.wake()
 
     def release_snapshots(self) -> None:
         """Let go of what was kept for joining peers. To be called every few seconds."""
@@ -117,17 +118,32 @@ class ExportGroups:
             group.release_snapshot()
 
     def _on_changes(self, nlri: Sequence[bytes]) -> None:
-        batch = _Batch(self.rib, nlri)
-        for group in list(self.groups.values()):
-            self._apply(group, batch)
+        self._apply(_Batch(_runs(self.rib, nlri)))
+
+    def _on_new(self, runs: Sequence[Run]) -> None:
+        self._apply(_Batch(runs, new=True))
+
+
+def _runs(rib: LocRib, nlri: Iterable[bytes]) -> list[tuple[Entry | None, Sequence[bytes]]]:
+    """Prefixes with their Loc-RIB entry. Those that came in one UPDATE have one entry and are neighbours:
+    they stay together."""
+    prefixes = list(nlri)
+    found: list[tuple[Entry | None, Sequence[bytes]]] = []
+    start = 0
+    for entry, run in groupby(map(rib.routes.get, prefixes)):
+        end = start + len(list(run))
+        found.append((entry, prefixes[start:end]))
+        start = end
+    return found
 
 
 class _Batch:
     """Changed prefixes, sorted once for all groups that want them in the same order."""
 
-    def __init__(self, rib: LocRib, nlri: Iterable[bytes]) -> None:
-        self._nlri = list(nlri)
-        self._entries = list(map(rib.routes.get, self._nlri))
+    def __init__(self, runs: Sequence[tuple[Entry | None, Sequence[bytes]]], *, new: bool = False) -> None:
+        """`runs`: prefixes and the Loc-RIB entry that they have; `new`: none of them had one before."""
+        self._runs = runs
+        self._new = new
         self._by_path: Changes | None = None
         self._by_entry: EntryChanges | None = None
 
@@ -139,27 +155,18 @@ class _Batch:
             return group.apply_entries(self._by_entry)
         if self._by_path is None:
             self._by_path = self._sorted(best_of)
-        return group.apply(self._by_path)
+        return group.apply(self._by_path, new=self._new)
 
     def _sorted(self, key: Callable[[Entry | None], K]) -> list[tuple[K | Path, Sequence[bytes]]]:
         """The prefixes by the key of their entry: evaluated and packed together in every group."""
-        prefixes = self._nlri
         found: dict[K | Path, list[bytes]] = {}
         same: dict[tuple[Source, AttributeSet], Path] = {}
-        start = 0
-        # Prefixes that came in one UPDATE have one entry and are neighbours here: a step a run of them.
-        for entry, run in groupby(self._entries):
-            end = start + len(list(run))
+        for entry, nlri in self._runs:
             kind: K | Path = key(entry)
             if isinstance(kind, Path) and kind.path_id:
                 # Some peers give each route an identifier of its own. What is exported is the same.
                 kind = same.setdefault((kind.source, kind.attributes), kind)
-            known = found.get(kind)
-            if known is None:
-                found[kind] = prefixes[start:end]
-            else:
-                known += prefixes[start:end]
-            start = end
+            found.setdefault(kind, []).extend(nlri)
         return list(found.items())
 
 

@@ -11,6 +11,7 @@ in Loc-RIB. Such a source withdraws by route key (see `adj_rib_in`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 
@@ -22,10 +23,16 @@ from routed.bgp.nlri import Family
 from routed.bgp.nlri_codec import PATH_ID_OCTETS
 from routed.bgp.path import Path, PathFilter, Router, Source
 
-__all__ = ["AdjRibIn", "ChangeListener", "Entry", "LocRib"]
+__all__ = ["AdjRibIn", "ChangeListener", "Entry", "LocRib", "NewListener", "Run"]
 
 ChangeListener = Callable[[Sequence[bytes]], None]
 """Gets the prefixes whose Loc-RIB entry may have changed since the last call; each is there once."""
+
+Run = tuple[Path, Sequence[bytes]]
+"""Prefixes with the one path that each of them has."""
+
+NewListener = Callable[[Sequence[Run]], None]
+"""Gets prefixes that are new: none of them was in Loc-RIB at the last call, and each is there once."""
 
 
 class LocRib:
@@ -37,20 +44,29 @@ class LocRib:
         """Loc-RIB: prefixes that have an eligible path."""
         self.sources: dict[Source, AdjRibIn] = {}
         self._changed: dict[bytes, object] = {}  # used as a set in order of change
-        self._listeners: list[ChangeListener] = []
+        # In a table transfer prefixes come that are new, each run of them with one path, and nothing else
+        # happens until they are handed on. So they are handed on as they came, without being looked up
+        # again. As soon as anything else happens they are among the changed ones: one of the two is empty.
+        self._new: deque[Run] = deque()
+        self._new_count = 0
+        self._listeners: list[tuple[ChangeListener, NewListener | None]] = []
 
-    def subscribe(self, listener: ChangeListener) -> None:
-        """Have `listener` called by `flush`."""
-        self._listeners.append(listener)
+    def subscribe(self, listener: ChangeListener, new_listener: NewListener | None = None) -> None:
+        """Have `listener` called by `flush`; and `new_listener`, where there is one, in its place for
+        prefixes that are new."""
+        self._listeners.append((listener, new_listener))
 
     @property
     def changes_pending(self) -> int:
         """The number of prefixes that `flush` would hand on."""
-        return len(self._changed)
+        return len(self._changed) + self._new_count
 
     def flush(self, limit: int | None = None) -> int:
         """Hand the changed prefixes, at most `limit`, to the listeners. Returns how many are still
         waiting."""
+        if self._new:
+            self._flush_new(limit)
+            return self.changes_pending
         changed = self._changed
         if not changed:
             return 0
@@ -61,9 +77,33 @@ class LocRib:
             some = list(islice(changed, limit))
             for nlri in some:
                 del changed[nlri]
-        for listener in self._listeners:
+        for listener, _ in self._listeners:
             listener(some)
         return len(self._changed)
+
+    def _flush_new(self, limit: int | None) -> None:
+        runs: list[Run] = []
+        left = self._new_count if limit is None else min(limit, self._new_count)
+        self._new_count -= left
+        while left:
+            path, nlri = self._new.popleft()
+            if len(nlri) > left:
+                self._new.appendleft((path, nlri[left:]))
+                nlri = nlri[:left]
+            runs.append((path, nlri))
+            left -= len(nlri)
+        for listener, new_listener in self._listeners:
+            if new_listener is not None:
+                new_listener(runs)
+            else:
+                listener([one for _, nlri in runs for one in nlri])
+
+    def _end_new(self) -> None:
+        """Prefixes that are new may change again by what follows: they are as any others now."""
+        for _, nlri in self._new:
+            self._changed.update(dict.fromkeys(nlri))
+        self._new.clear()
+        self._new_count = 0
 
     def update(
         self,
@@ -98,15 +138,30 @@ class LocRib:
             )
         received = adj_rib_in.routes
         policy = adj_rib_in.policy
-        if policy is None and path.ineligible is None and self._only_from(received, path, nlri):
-            # A table transfer is nearly all prefixes that are new everywhere, and where attributes change,
-            # prefixes that nobody else has: no loop in Python over those. The loop below does the same for
-            # each.
+        if policy is not None or path.ineligible is not None:
+            adj_rib_in.hides = True
+        # A table transfer is nearly all prefixes that are new everywhere, and where attributes change,
+        # prefixes that nobody else has: no loop in Python over those. The loops below do the same for each.
+        elif self._is_new(adj_rib_in, nlri):
+            same = dict.fromkeys(nlri, path)
+            received.update(same)
+            self.routes.update(same)
+            if self._changed:  # one of these may be among them, as withdrawn
+                self._changed.update(same)
+            else:
+                self._new.append((path, nlri if len(same) == len(nlri) else list(same)))
+                self._new_count += len(same)
+            return
+        elif self._has_other_path(received, path, nlri):
+            if self._new:
+                self._end_new()
             same = dict.fromkeys(nlri, path)
             received.update(same)
             self.routes.update(same)
             self._changed.update(same)
             return
+        if self._new:
+            self._end_new()
         if source.add_path:
             for one in nlri:
                 self._insert_beside(adj_rib_in, path, one)
@@ -116,11 +171,16 @@ class LocRib:
                 received[one] = path
                 self._place(source, one, path if policy is None else policy(one, path))
 
-    def _only_from(self, received: dict[bytes, Entry], path: Path, nlri: Sequence[bytes]) -> bool:
-        """Whether each of these prefixes is new everywhere, or Loc-RIB has nothing of it but the one path
-        that this source gave, which is not this one."""
-        if received.keys().isdisjoint(nlri):
-            return self.routes.keys().isdisjoint(nlri)
+    def _is_new(self, adj_rib_in: AdjRibIn, nlri: Sequence[bytes]) -> bool:
+        """Whether nobody has given a path of any of these prefixes, or only such as are not in Loc-RIB."""
+        if not self.routes.keys().isdisjoint(nlri):
+            return False
+        # Where all that a source gave is in Loc-RIB there is no need to look for it twice.
+        return not adj_rib_in.hides or adj_rib_in.routes.keys().isdisjoint(nlri)
+
+    def _has_other_path(self, received: dict[bytes, Entry], path: Path, nlri: Sequence[bytes]) -> bool:
+        """Whether Loc-RIB has of each of these prefixes just the one path that this source gave, which is not
+        this one."""
         if path.source.add_path:
             return False  # it may stand beside the one there is
         before = list(map(received.get, nlri))
@@ -144,6 +204,8 @@ class LocRib:
         adj_rib_in = self.sources.get(source)
         if adj_rib_in is None:
             return
+        if self._new:
+            self._end_new()
         if source.add_path:
             for key in nlri:
                 path_id, one = int.from_bytes(key[:PATH_ID_OCTETS]), key[PATH_ID_OCTETS:]
@@ -220,6 +282,8 @@ class LocRib:
         if adj_rib_in is None:
             adj_rib_in = self.sources[source] = AdjRibIn(source)
         adj_rib_in.policy = policy
+        adj_rib_in.hides = True
+        self._end_new()
         for nlri in adj_rib_in.routes:
             self._place_all(adj_rib_in, nlri)
 
@@ -237,6 +301,8 @@ class LocRib:
         adj_rib_in = self.sources.get(source)
         if adj_rib_in is None:
             return
+        adj_rib_in.hides = True
+        self._end_new()
         routes = adj_rib_in.routes
         for nlri, entry in routes.items():
             if isinstance(entry, tuple):
@@ -249,10 +315,12 @@ class LocRib:
     def touch(self) -> None:
         """Hand every prefix to the listeners, with the changed ones: something that they add to a path is
         another now."""
+        self._end_new()
         self._changed.update(self.routes)
 
     def rerank(self, nlri: Iterable[bytes]) -> None:
         """Put the paths of these prefixes in order again: the keys of some have changed."""
+        self._end_new()
         for one in nlri:
             entry = self.routes.get(one)
             if isinstance(entry, tuple):

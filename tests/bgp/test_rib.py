@@ -16,7 +16,7 @@ from routed.bgp.bestpath import multipath, rank
 from routed.bgp.communities import LLGR_STALE, NO_LLGR
 from routed.bgp.nlri import Family
 from routed.bgp.path import Path, Source, SourceKind
-from routed.bgp.rib import LocRib
+from routed.bgp.rib import LocRib, Run
 from tests.bgp.routes import LOCAL_AS, OUR_ADDRESS, ROUTER, address, local, nlri, peer
 
 PREFIXES = [nlri(f"10.1.{number}.0/24") for number in range(5)]
@@ -33,6 +33,31 @@ class Listener:
     def __init__(self, rib: LocRib) -> None:
         self.calls: list[list[bytes]] = []
         rib.subscribe(lambda changed: self.calls.append(list(changed)))
+
+
+class Follower:
+    """Knows Loc-RIB by what it is told alone, as an export group does."""
+
+    def __init__(self, rib: LocRib) -> None:
+        self.rib = rib
+        self.routes: dict[bytes, tuple[Path, ...]] = {}
+        rib.subscribe(self.on_changes, self.on_new)
+
+    def on_changes(self, changed: Sequence[bytes]) -> None:
+        assert len(set(changed)) == len(changed)
+        for one in changed:
+            self.routes.pop(one, None)
+            if one in self.rib.routes:
+                self.routes[one] = self.rib.ranked(one)
+
+    def on_new(self, runs: Sequence[Run]) -> None:
+        for path, prefixes in runs:
+            for one in prefixes:
+                assert one not in self.routes, "it is not new"
+                self.routes[one] = (path,)
+
+    def check(self) -> None:
+        assert self.routes == {one: self.rib.ranked(one) for one in self.rib.routes}
 
 
 @dataclass(frozen=True)
@@ -162,6 +187,7 @@ def test_every_sequence_of_updates_gives_what_is_left(some: list[Step]) -> None:
     rib = LocRib(Family.IPV4)
     told: dict[bytes, object] = {}
     rib.subscribe(lambda changed: told.update({one: rib.ranked(one) for one in changed}))
+    follower = Follower(rib)
     model = Model()
     for step in some:
         model.apply(step)
@@ -170,6 +196,7 @@ def test_every_sequence_of_updates_gives_what_is_left(some: list[Step]) -> None:
             rib.flush()
             assert told == {one: rib.ranked(one) for one in told}
             assert set(rib.routes) <= set(told)
+            follower.check()
     for one in PREFIXES:
         expected = model.paths(one)
         assert rib.ranked(one) == expected
@@ -190,6 +217,7 @@ def test_every_sequence_of_updates_gives_what_is_left(some: list[Step]) -> None:
     rib.flush()
     assert told == {one: rib.ranked(one) for one in told}
     assert set(rib.routes) <= set(told)
+    follower.check()
 
 
 def test_routes_with_equal_attributes_share_one_path() -> None:
@@ -239,6 +267,32 @@ def test_a_flush_can_be_cut_into_portions() -> None:
     rib.update(peer(2), [(attributes(2), PREFIXES)])
     assert [rib.flush(2), rib.flush(2), rib.flush(2)] == [3, 1, 0]
     assert listener.calls == [PREFIXES[:2], PREFIXES[2:4], PREFIXES[4:]]
+
+
+def test_new_prefixes_are_handed_on_as_they_came_until_anything_else_happens() -> None:
+    rib = LocRib(Family.IPV4)
+    source = peer(2)
+    runs: list[Run] = []
+    changed: list[bytes] = []
+    rib.subscribe(changed.extend, runs.extend)
+    rib.update(source, [(attributes(2), [A, B, A])])
+    rib.update(source, [(attributes(2, 200), [C])])
+    assert rib.changes_pending == 3
+    assert [rib.flush(1), rib.flush(1), rib.flush()] == [2, 1, 0]
+    first, second = source.path(attributes(2)), source.path(attributes(2, 200))
+    assert (runs, changed) == ([(first, [A]), (first, [B]), (second, [C])], [])
+    runs.clear()
+    rib.update(source, [(attributes(2), PREFIXES[3:])])
+    rib.withdraw(source, [A])
+    assert rib.changes_pending == 3
+    assert rib.flush() == 0
+    assert (runs, changed) == ([], [*PREFIXES[3:], A])
+    rib.withdraw(source, [B])
+    rib.update(source, [(attributes(2), [B])])
+    rib.flush()
+    assert (runs, changed[3:]) == ([], [B]), (
+        "it was withdrawn since the last flush: not new to those who listen"
+    )
 
 
 def test_a_second_path_that_shares_the_load_is_a_change() -> None:
