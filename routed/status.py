@@ -15,8 +15,10 @@ from typing import Any, Final
 import msgspec
 
 from routed import __version__, log
+from routed.bgp.message import MAX_MESSAGE_OCTETS
 from routed.bgp.nlri import Family, to_text
 from routed.bgp.peer import Peer
+from routed.bgp.session import Negotiated
 from routed.bgp.speaker import Speaker
 
 #: Changes within this time share one write, seconds.
@@ -53,8 +55,23 @@ def session_document(speaker: Speaker, peer: Peer) -> Document:
             "ttl_security_hops": peer.config.ttl_security_hops,
             "segments_dropped": peer.protection.dropped,
         },
+        "agreed": _agreed(negotiated) if negotiated else None,
         "flaps": session.flaps,
         "last_error": session.last_error,
+    }
+
+
+def _agreed(negotiated: Negotiated) -> Document:
+    """What both ends of a session can do."""
+    return {
+        "hold_time": negotiated.hold_time,
+        "add_path_receive": _families(negotiated.add_path_receive),
+        "add_path_send": _families(negotiated.add_path_send),
+        "extended_messages": negotiated.max_message_size > MAX_MESSAGE_OCTETS,
+        "route_refresh": negotiated.route_refresh,
+        "enhanced_route_refresh": negotiated.enhanced_route_refresh,
+        "graceful_restart": negotiated.capabilities.graceful_restart is not None,
+        "long_lived_graceful_restart": negotiated.long_lived,
     }
 
 

@@ -64,8 +64,13 @@ def test_every_daemon_gets_all_paths_from_a_reflector_that_runs_routed(lab: Lab)
     for name, daemon in clients.items():
         wait_paths(daemon, others(clients, name))
     assert "Traceback" not in reflector.output()
-    states = reflector.status()["sessions"]
-    assert {session["flaps"] for session in states} == {0}
+    gobgp_addresses = {clients["gobgp"].machine.address(version) for version in (4, 6)}
+    for session in reflector.status()["sessions"]:
+        assert session["flaps"] == 0
+        agreed = session["agreed"]
+        assert agreed["add_path_receive"] == agreed["add_path_send"] == session["families"]
+        assert agreed["extended_messages"] is (session["peer"] not in gobgp_addresses)
+        assert agreed["enhanced_route_refresh"] is (session["peer"] not in gobgp_addresses)
 
 
 def make_announcers(lab: Lab, reflector: Machine) -> list[Daemon]:
