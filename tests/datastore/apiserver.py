@@ -68,6 +68,7 @@ class APIServer(API):
         super().__post_init__()
         self._server: asyncio.Server | None = None
         self._connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._crashes: list[BaseException] = []
 
     # Life
 
@@ -95,6 +96,9 @@ class APIServer(API):
 
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
+        # A fault of the server itself must not look like one that the test made.
+        if self._crashes:
+            raise self._crashes[0]
 
     @property
     def url(self) -> str:
@@ -114,7 +118,12 @@ class APIServer(API):
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.create_task(self._serve(reader, writer))
         self._connections[task] = writer
-        task.add_done_callback(self._connections.pop)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        del self._connections[task]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crashes.append(error)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         http = h11.Connection(h11.SERVER)
@@ -240,11 +249,18 @@ class APIServer(API):
                     self.sent += len(line) + 1
                     writer.write(http.send(h11.Data(data=line + b"\n")) or b"")
                 await writer.drain()
+            # Not while it is read: the next request may follow at once.
+            await _cancelled(closed)
             writer.write(http.send(h11.EndOfMessage()) or b"")
             await writer.drain()
         finally:
             self.watchers -= 1
-            closed.cancel()
+            await _cancelled(closed)
+
+
+async def _cancelled(task: asyncio.Task[bytes]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def write_kubeconfig(

@@ -25,6 +25,9 @@ from tests.datastore.apiserver_storage import (
 CRD_V1 = "crd.projectcalico.org/v1"
 CALICO_V3 = "projectcalico.org/v3"
 
+DEFAULT_WATCH_SECONDS = 1800.0
+"""For a watch that does not say how long, or 0."""
+
 _EXPIRED_CONTINUE = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new "
     "list without the continue parameter, or use the continue token in this response to retrieve the "
@@ -130,6 +133,8 @@ class API:
     authorize: Authorizer = lambda _user, _verb, _target: True
     garbage_events: list[bytes] = field(default_factory=list)
     """Sent, once, as lines of the next watch that has something to say."""
+    bookmarks: dict[str, int] = field(default_factory=dict)
+    """By kind the version of the last bookmark that was sent."""
 
     def __post_init__(self) -> None:
         self.types = [*BUILT_IN, *(t for group in self.groups for t in calico(group))]
@@ -379,7 +384,7 @@ class API:
             initial=from_now,
             selectors=self._selectors(query, target.type),
             bookmarks=query.get("allowWatchBookmarks", "") in ("1", "true"),
-            seconds=float(query.get("timeoutSeconds") or 1800),
+            seconds=float(query.get("timeoutSeconds") or 0) or DEFAULT_WATCH_SECONDS,
             metadata_only=self._wants_metadata(request),
         )
 
@@ -406,7 +411,7 @@ class API:
                 events, self.garbage_events = [*self.garbage_events], []
             events += [event for change in changes if (event := watch.told(change)) is not None]
             # A version of the future stays where it is until the server has come to it.
-            watch.version = max(watch.version, self.storage.revision) if changes else watch.version
+            watch.version = max(watch.version, self.storage.revision)
             if events:
                 yield events
             now = loop.time()
@@ -414,6 +419,7 @@ class API:
                 if self.storage.revision >= watch.version:
                     watch.version = self.storage.revision
                     yield [watch.bookmark()]
+                    self.bookmarks[watch.target.type.kind] = watch.version
                 bookmark_at = now + self.bookmark_period if now >= bookmark_at else float("inf")
             if now >= end:
                 return

@@ -164,6 +164,10 @@ class Storage:
         for name in list(self.objects.get(type_, {})):
             self.delete(type_, name)
 
+    def backup(self) -> Storage:
+        """A copy, as of now."""
+        return Storage(self.revision, self.compacted, copy.deepcopy(self.objects), list(self.history))
+
     def _record(self, change: Change) -> None:
         self.history.append(change)
         self._wake()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import ssl
 from collections.abc import Iterable
@@ -82,24 +83,19 @@ class Connection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 reader, writer = await asyncio.open_connection(
-                    endpoint.host,
-                    endpoint.port,
+                    sock=await _connected(endpoint),
                     limit=_READ_SIZE,
                     ssl=tls,
                     server_hostname=(server_name or endpoint.host) if tls is not None else None,
-                    happy_eyeballs_delay=0.25,
                 )
         except TimeoutError:
-            raise DisconnectedError(f"{endpoint}: no connection within {CONNECT_TIMEOUT:.0f} s") from None
+            raise DisconnectedError(f"{endpoint}: does not answer") from None
         except ssl.SSLCertVerificationError as error:
             raise DisconnectedError(
                 f"{endpoint}: its certificate is not accepted: {error.verify_message}"
             ) from None
         except (OSError, ValueError) as error:  # ValueError: a host that is no name, as IDNA has it
             raise DisconnectedError(f"{endpoint}: {_why(error)}") from None
-        connection: socket.socket = writer.get_extra_info("socket")
-        for level, option, value in _SOCKET_OPTIONS:
-            connection.setsockopt(level, option, value)
         return cls(endpoint, reader, writer)
 
     @property
@@ -185,14 +181,44 @@ class Connection:
             await self._writer.wait_closed()
 
 
+async def _connected(endpoint: Endpoint) -> socket.socket:
+    """A socket that is connected to the first of the endpoint's addresses that answers. Raises OSError.
+
+    asyncio's own race between addresses loses a socket when it is cancelled (Python 3.11)."""
+    loop = asyncio.get_running_loop()
+    failure: OSError | None = None
+    found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, address in found:
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.setblocking(False)
+            for level, option, value in _SOCKET_OPTIONS:
+                connection.setsockopt(level, option, value)
+            # An address that swallows packets leaves the next one its time.
+            async with asyncio.timeout(CONNECT_TIMEOUT / (len(found) + 1)):
+                await loop.sock_connect(connection, address)
+        except OSError as error:
+            connection.close()
+            failure = error
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            return connection
+    raise failure or OSError(0, "the name has no address")
+
+
 def _broken(endpoint: Endpoint, reason: str, reused: bool) -> DisconnectedError:
     return (ClosedIdleError if reused else DisconnectedError)(f"{endpoint}: {reason}")
 
 
 def _why(error: Exception) -> str:
-    """In words: asyncio's own texts repeat the address, and an error of several attempts has no errno."""
+    """In words."""
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}"
-    if isinstance(error, OSError) and error.strerror and error.errno:
-        return error.strerror if error.errno > 0 else f"name lookup: {error.strerror}"
+    if isinstance(error, socket.gaierror):
+        return f"name lookup: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:
+        # asyncio's own texts repeat the address.
+        return os.strerror(error.errno) if error.errno else error.strerror
     return str(error) or type(error).__name__
