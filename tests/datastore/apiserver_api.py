@@ -143,6 +143,10 @@ class API:
         """The resource of a kind, of the first group that has it."""
         return next(t for t in self.types if t.kind == kind and group in (None, t.group))
 
+    def serve(self, group: str) -> None:
+        """Has Calico's kinds in this group too, as when their CRDs are applied."""
+        self.types += calico(group)
+
     def put(self, *documents: Mapping[str, Any]) -> None:
         """As `kubectl apply` from outside."""
         for document in documents:
