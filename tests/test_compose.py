@@ -1,4 +1,4 @@
-"""docker-compose.yml, Dockerfile and .dockerignore: well formed, and of one piece with the rest of the project."""
+"""docker-compose.yml, Dockerfile and .dockerignore: well formed, and of one piece with the rest."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_the_dockerfile_is_well_formed() -> None:
         *("FROM", "RUN", "WORKDIR", "COPY", "ENV", "USER", "ENTRYPOINT", "CMD"),
     }
     assert [rest for name, rest in parsed if name == "FROM"] == ["debian:bookworm-slim AS build", "scratch"]
-    last = {name: rest for name, rest in parsed}
+    last = dict(parsed)
     assert last["USER"] == "10001:10001"
     assert yaml.safe_load(last["ENTRYPOINT"]) == ["routed"]
     assert yaml.safe_load(last["CMD"]) == ["--help"]

@@ -3,8 +3,8 @@ and Calico's IPAM do that.
 
     python examples/compose/load.py examples/cluster etcd://127.0.0.1:2379
 
-Certificates, user and password come from the environment as for routed (ETCD_CA_CERT_FILE, ETCD_USERNAME, ...).
-It waits for etcd, replaces what is there under the same keys, and deletes nothing.
+Certificates, user and password come from the environment as for routed (ETCD_CA_CERT_FILE, ...). It waits for
+etcd, replaces what is there under the same keys, and deletes nothing.
 """
 
 from __future__ import annotations
