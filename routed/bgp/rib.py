@@ -262,7 +262,7 @@ class LocRib:
     def sweep_stale(self, source: Source) -> None:
         """Remove what was not announced again since `mark_stale`: End-of-RIB came, or the time is over."""
         adj_rib_in = self.sources.get(source)
-        if adj_rib_in is not None:
+        if adj_rib_in is not None and adj_rib_in.stale:
             stale, adj_rib_in.stale = adj_rib_in.stale, set()
             self.withdraw(source, stale)
 
