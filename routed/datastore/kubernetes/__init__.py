@@ -44,7 +44,7 @@ def open_kubernetes(
             raise ValueError(f"'kubernetes:{rest}': only ?context=NAME may follow the path of a kubeconfig")
         context = value
     return KubernetesDatastore(
-        Source(unquote(path), context, dict(environ)), scope_from_environ(environ, node)
+        Source(unquote(path), context, dict(environ)), scope_from_environ(environ, node, kinds)
     )
 
 
