@@ -11,6 +11,7 @@ import asyncio
 import random
 from dataclasses import replace
 from typing import Final, Protocol
+from weakref import proxy
 
 from routed.bgp import session as sans_io
 from routed.bgp.config import PeerConfig, SpeakerConfig
@@ -83,7 +84,10 @@ class Peer:
         self.loop = owner.loop
         self.random = owner.random
         self._owner = owner
-        self.protection = Protection(config, self, lambda: self.log)
+        # What a peer has refers to it weakly: one that is forgotten is freed at once, not when the garbage
+        # collector comes to look at a million routes.
+        weak = proxy(self)
+        self.protection = Protection(config, weak, lambda: weak.log)
         """TCP-MD5 and GTSM."""
         self.prefix_limit: PrefixLimit | None = None if config.max_prefixes is None else PrefixLimit()
         # Made when there is something to say: a reflector has thousands of peers that never need them.
@@ -150,6 +154,7 @@ class Peer:
         for seldom in (self._flaps, self._findings):
             if seldom is not None:
                 seldom.close()
+        self._flaps = self._findings = None
         for connection in list(self._ids):
             connection.close()
         self._connections.clear()

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 #: their attributes.
 FLUSH_TIME: Final = 0.05
 LEAST_PREFIXES_A_TURN: Final = 500
+FIRST_PREFIXES: Final = 8_000
 #: While more changes come in they are gathered for so long at most, seconds: what comes together is encoded
 #: together.
 GATHER_TIME: Final = 0.02
@@ -98,7 +99,7 @@ class Speaker:
         self._flush_due = False
         self._more_came = False
         self._gather_until = 0.0
-        self._portion = PREFIXES_A_TURN
+        self._portion = FIRST_PREFIXES
         self._closed = False
         self._listeners = Listeners(self.loop, self.network, self._on_accept, self.log)
         self._convergence = Convergence(self.loop, self._on_converged)
@@ -561,10 +562,10 @@ class Speaker:
         self._flush_due = False
         waiting = self.tables.flush_some(self._portion)
         self._listener.on_status()
-        if before > waiting:
-            # As many prefixes as will take FLUSH_TIME, by what these took.
-            took = max(self.loop.time() - begun, 1e-6)
-            fitting = int((before - waiting) * FLUSH_TIME / took)
+        took = self.loop.time() - begun
+        if took > FLUSH_TIME or waiting:
+            # As many as will take FLUSH_TIME, by what these took. A few prefixes say little of many.
+            fitting = int((before - waiting) * FLUSH_TIME / max(took, 1e-6))
             self._portion = min(max(fitting, LEAST_PREFIXES_A_TURN), PREFIXES_A_TURN)
         if waiting:
             self._schedule_flush()

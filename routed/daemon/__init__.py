@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 Job = Callable[["asyncio.Event"], Awaitable[None]]
 """What a daemon does until the event is set."""
 
+#: Objects made and not freed until the garbage collector looks at the young ones; how often it does that
+#: before it looks at older ones, and how often that before all.
+GC_THRESHOLDS: Final = (20_000, 20, 10)
 #: The module of each daemon; its `main` takes the options by name.
 _DAEMONS: Final = {"run": "routed.daemon.node", "rr": "routed.daemon.reflector"}
 #: Holds a daemon's name and its options, as JSON. Not an argument: a datastore's URL may have a password.
@@ -87,9 +90,16 @@ def run_until_stopped(job: Job) -> None:
     """Run a daemon: `job` gets an event that SIGTERM or SIGINT sets. A second signal ends at once."""
     # Not at the top: the commands that say a wrong option, or that only read the records, go without.
     import asyncio
+    import gc
     import signal
 
     from routed.event_loop import new_event_loop
+
+    # Routes are freed by their reference counts. The collector only looks for cycles, and looks at all
+    # there is: a third of the time of a table transfer, and pauses that grow with the table. There are few
+    # cycles.
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
 
     async def body() -> None:
         stop = asyncio.Event()
