@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -28,7 +29,7 @@ from routed.datastore import (
     retry,
 )
 from routed.datastore import etcd_wire as wire
-from routed.datastore.etcd_client import TLS, EtcdOptions
+from routed.datastore.etcd_client import TLS, CompactedError, EtcdOptions
 from routed.datastore.etcd_layout import key_of as etcd_key_of
 from routed.datastore.remote import Feed, Follower
 from routed.datastore.retry import UnavailableError
@@ -663,5 +664,67 @@ def test_the_example_cluster_is_the_same_from_etcd_as_from_its_files(tmp_path: P
                 assert watch.in_force == files.in_force
                 assert len(watch.in_force) == 31
                 assert watch.last.problems == files.last.problems
+
+    run(scenario())
+
+
+# Anything in any order
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_random_history_ends_as_etcd_has_it(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Puts, deletions and garbage, with cuts, silences, restarts and compactions in between."""
+    monkeypatch.setattr(retry, "STEADY", 0.0)
+    chance = random.Random(seed)
+
+    async def scenario() -> None:
+        async with proxied(tmp_path) as (server, proxy):
+            wanted: dict[str, int] = {}
+            revision = await put(server, peer("fence", as_number=1))
+
+            async def change() -> int:
+                name = f"p{chance.randrange(12)}"
+                if chance.random() < 0.3:
+                    wanted.pop(name, None)
+                    return await server.delete([f"{RESOURCES}/bgppeers/{name}"])
+                if chance.random() < 0.15 and name in wanted:
+                    # The last good version stays in force.
+                    return await server.put([(f"{RESOURCES}/bgppeers/{name}", b"{")])
+                wanted[name] = chance.randrange(1, 65000)
+                return await put(server, peer(name, as_number=wanted[name]))
+
+            def settled() -> bool:
+                return {name: as_number(watch, name) for name in watch.names - {"fence"}} == wanted
+
+            async with following(opened(proxy)) as watch:
+                await watch.expect(Snapshot)
+                for step in range(40):
+                    what = chance.random()
+                    if what < 0.15:
+                        proxy.cut()
+                    elif what < 0.2:
+                        proxy.refusing = not proxy.refusing
+                        proxy.cut()
+                    elif what < 0.23:
+                        proxy.freeze()
+                    elif what < 0.28:
+                        proxy.thaw()
+                    elif what < 0.3:
+                        await server.stop()
+                        await server.start()
+                    elif what < 0.4:
+                        with contextlib.suppress(UnavailableError, CompactedError):
+                            await server.compact(revision)
+                    for _ in range(chance.randrange(5)):
+                        revision = await change()
+                    if step % 10 == 9:
+                        proxy.refusing = False
+                        proxy.thaw()
+                        # A garbage value that was never told good is not in force: begin with good ones.
+                        for name in wanted:
+                            revision = await put(server, peer(name, as_number=wanted[name]))
+                        await watch.until(settled)
 
     run(scenario())
