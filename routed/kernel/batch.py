@@ -39,8 +39,8 @@ class BatchResult(NamedTuple):
 
 
 class Tails:
-    """The encoded tails of the FibRoutes of one flush. Interfaces are looked up once a flush: an index
-    is not kept longer, as an interface that is made anew gets another one."""
+    """The encoded tails of FibRoutes. Interfaces are looked up once: not to be kept for long, as an interface
+    that is made anew gets another index."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class Tails:
         self._indexes: dict[str, int | None] = {}
         # Prefixes of one peer share the FibRoute object: its id is found in a tenth of the time that its hash
         # takes. The route is kept with the tail, so that its id is not another's meanwhile.
-        self._by_id: dict[int, tuple[FibRoute, Tail | WishError]] = {}
-        self._by_value: dict[FibRoute, Tail | WishError] = {}
+        self._by_id: dict[int, tuple[FibRoute, Tail]] = {}
+        self._by_value: dict[FibRoute, Tail] = {}
 
     def of(self, route: FibRoute) -> Tail | WishError:
         """The tail, or why there is none."""
@@ -71,7 +71,7 @@ class Tails:
                     route, self._index, None if self.objects is None else self._object_id
                 )
             except WishError as error:
-                tail = error
+                return error  # asked again the next time: the interface may be there then
             if several:
                 self._by_value[route] = tail
         self._by_id[id(route)] = (route, tail)
@@ -80,7 +80,6 @@ class Tails:
     def without_object(self, route: FibRoute) -> Tail:
         """The tail of a route whose object the kernel did not take; from now on all that `of` gives."""
         _, known = self._by_id[id(route)]
-        assert isinstance(known, Tail)
         if known.object_id:
             known = self._encoder.install_tail(route, self._index)
             self._by_id[id(route)] = (route, known)

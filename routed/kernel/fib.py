@@ -59,6 +59,9 @@ RESYNC_ATTEMPTS = 10
 #: How often between two retries (or resyncs) a route is put back that somebody else took away or changed.
 MOST_REPAIRS = 10
 
+#: How long encoded routes, and the indexes of interfaces in them, are used where no event tells otherwise,
+#: seconds.
+TAILS_TIME = 1.0
 #: RTPROT_BIRD, linux/rtnetlink.h.
 RTPROT_BIRD = 12
 
@@ -95,6 +98,8 @@ class Fib:
             for family in Family
         }
         self._objects = NextHopObjects(sock, protocol=protocol, log=log)
+        self._tails: dict[Family, Tails] = {}
+        self._tails_made = 0.0
         self._repairs: Counter[Prefix] = Counter()
         self._unreported: list[FibError] = []
         self._resync_needed = False
@@ -199,6 +204,7 @@ class Fib:
     async def retry_failed(self) -> list[FibError]:
         """Try all failed wishes again; returns those that fail again."""
         self._repairs.clear()
+        self._tails.clear()
         for state in self._states.values():
             state.pending.update(dict.fromkeys(state.failed))
         return await self.flush()
@@ -244,13 +250,17 @@ class Fib:
                 self._resync_needed = True
                 return True
             case OwnNextHopGone():
+                self._tails.clear()
                 self._objects.forget((event.object_id,))
                 self._resync_needed = True
                 return True
             case LinkDown():
+                self._tails.clear()
                 self._objects.forget_interface(event.link.index)
                 return False
             case RouteUp() | RouteDown() | LinkUp() | AddressAdded():
+                if isinstance(event, LinkUp):
+                    self._tails.clear()  # it may have another index than before
                 return self._note_reachability(event)
             case _:
                 return False
@@ -371,11 +381,7 @@ class Fib:
         try:
             for family, state in self._states.items():
                 state.pending = {}
-                tails = Tails(
-                    self._senders[family].encoder,
-                    self._reader.interface_index,
-                    self._objects if family is Family.IPV4 else None,
-                )
+                tails = self._tails_of(family)
                 for part in _parts(list(taken[family])):
                     installs, to_remove = state.plan(part)
                     removals[family] += to_remove
@@ -395,6 +401,22 @@ class Fib:
         if not final:
             self._report()
         return errors
+
+    def _tails_of(self, family: Family) -> Tails:
+        """The encoded routes of flushes that follow each other at once, as when a full table goes in by
+        portions."""
+        now = asyncio.get_running_loop().time()
+        if now - self._tails_made > TAILS_TIME:
+            self._tails.clear()
+        tails = self._tails.get(family)
+        if tails is None:
+            self._tails_made = now
+            tails = self._tails[family] = Tails(
+                self._senders[family].encoder,
+                self._reader.interface_index,
+                self._objects if family is Family.IPV4 else None,
+            )
+        return tails
 
     def _install(
         self,
@@ -507,6 +529,7 @@ class Fib:
     async def _learn(self) -> None:
         """Read our routes of both families, and believe that."""
         names = await self._reader.link_names()
+        self._tails.clear()
         await self._objects.learn()
         for state in self._states.values():
             suspect = frozenset(state.suspect)
@@ -546,7 +569,8 @@ class Fib:
             # A wish that names no interface may be carried out by a route through any.
             for index in indexes.values() if hop.interface is None else (indexes.get(hop.interface, 0),):
                 used.add(Gateway(RTNH_F_ONLINK if hop.onlink else 0, index, hop.gateway.packed))
-        self._objects.remove_unused(used)
+        if self._objects.remove_unused(used):
+            self._tails.clear()
 
     async def _learn_inherited(self, state: FibState) -> None:
         """Read what is to be taken over. After the sweep that is only what could not be replaced before."""
