@@ -173,10 +173,11 @@ class Group:
             messages += self._withdrawals(gone)
         return messages
 
-    def snapshot_now(self) -> Segment:
-        """The first segment of a snapshot that leads back to the end of the log as it is now."""
+    def snapshot_now(self, reader: Source) -> Segment:
+        """The first segment of a snapshot for one reader that leads back to the end of the log as it is
+        now."""
         base = self._base
-        if base is None or base.offset != self.log.end:
+        if base is None or base.offset != self.log.end or self._only.get(reader, -1) >= base.offset:
             base = self._snapshot()
         base.used = True
         return base.head

@@ -152,7 +152,7 @@ class Member:
         and `end` are messages to put before and after it (RFC 7313: BoRR and EoRR)."""
         group = self._group
         if self._segment is not None:
-            self._add_insert(Insert(group.log.end, begin, detour=group.snapshot_now()))
+            self._add_insert(Insert(group.log.end, begin, detour=group.snapshot_now(self.source)))
         else:
             self._dirty.update(dict.fromkeys(group.adj_out))
             if begin:
