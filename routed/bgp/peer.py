@@ -347,6 +347,10 @@ class Peer:
         self._timer = None
         deadline = self.session.deadline
         if deadline is not None and deadline <= self._now():
+            for connection_id in self.session.silent(self._now()):
+                # A peer is only silent where nothing of it waits to be read.
+                if connection := self._connections.get(connection_id):
+                    connection.read()
             for connection, connection_id in self._ids.items():
                 remark = self.protection.remark(connection)
                 self.session.observed(connection_id, connection.stalled_since(), remark)

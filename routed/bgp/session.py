@@ -192,6 +192,14 @@ class Session:
         actions, self._actions = self._actions, []
         return actions
 
+    def silent(self, now: float) -> list[ConnectionId]:
+        """The connections that `tick` would end because their hold timer has expired."""
+        return [
+            conn.id
+            for conn in self._connections.values()
+            if conn.hold_deadline is not None and conn.hold_deadline <= now
+        ]
+
     # ---- what the owner wants
 
     def start(self, now: float) -> None:

@@ -306,6 +306,12 @@ class Connection:
         self._writing = False
         self.pump()
 
+    def read(self) -> None:
+        """Take what the socket has now, if anything: for a hold timer that is due while the loop had no time
+        to look at this socket."""
+        if not self.closed:
+            self._on_readable()
+
     def _on_readable(self) -> None:
         try:
             count = self._sock.recv_into(self._buffer)
