@@ -143,7 +143,7 @@ class ExecPlugin:
     /v1beta1). It is run when they are first needed, shortly before they expire, and after a 401."""
 
     def __init__(self, config: ExecConfig, timeout: float = EXEC_TIMEOUT) -> None:
-        self._config = config
+        self.config = config
         self._timeout = timeout
         self._lock = asyncio.Lock()
         self._status: _ExecStatus | None = None
@@ -172,7 +172,7 @@ class ExecPlugin:
             return status
 
     async def _run(self) -> _ExecStatus:
-        config = self._config
+        config = self.config
         spec: dict[str, object] = {"interactive": False}
         if config.cluster is not None:
             spec["cluster"] = config.cluster
@@ -207,14 +207,14 @@ class ExecPlugin:
         return self._read(output)
 
     def _read(self, output: bytes) -> _ExecStatus:
-        name = f"exec plugin {self._config.command}"
+        name = f"exec plugin {self.config.command}"
         try:
             credential = msgspec.json.decode(output, type=_ExecCredential)
         except msgspec.DecodeError:
             # msgspec's own text can quote from the output.
             raise CredentialError(f"{name}: its output is no ExecCredential in JSON") from None
-        if credential.kind != "ExecCredential" or credential.api_version != self._config.api_version:
-            raise CredentialError(f"{name}: its output is no ExecCredential of {self._config.api_version}")
+        if credential.kind != "ExecCredential" or credential.api_version != self.config.api_version:
+            raise CredentialError(f"{name}: its output is no ExecCredential of {self.config.api_version}")
         status = credential.status
         if status is None or not (
             status.token or (status.client_certificate_data and status.client_key_data)

@@ -116,9 +116,9 @@ class _Kubeconfig:
         try:
             document: Any = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
         except yaml.MarkedYAMLError as error:
-            # The rest of its text quotes the file.
+            # What else it says can quote the file, a password that begins with '*' for one.
             line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-            raise AccessError(f"{where}{line}: is no YAML: {error.problem or 'malformed'}") from None
+            raise AccessError(f"{where}{line}: is no YAML") from None
         except (yaml.YAMLError, ValueError, RecursionError):
             raise AccessError(f"{where}: is no YAML") from None
         top = _Section(document, where, path.parent)
