@@ -23,6 +23,7 @@ ANSWER_TIMEOUT: Final = 60.0
 list under load."""
 
 _READ_SIZE: Final = 1 << 17
+_SHOWN: Final = 100
 
 # A peer that is gone without a word (power, a firewall that forgot the flow) is noticed by the kernel after
 # some 30 s: probes on an idle connection, and a bound for what is sent and never acknowledged.
@@ -160,16 +161,17 @@ class Connection:
             try:
                 event = self._http.next_event()
             except h11.RemoteProtocolError as error:
-                raise DisconnectedError(
-                    f"{self.endpoint}: broke off, or does not speak HTTP: {error}"
-                ) from None
+                if self._reader.at_eof():
+                    raise DisconnectedError(f"{self.endpoint}: closed the connection") from None
+                said = str(error)[:_SHOWN]  # can quote what was received
+                raise DisconnectedError(f"{self.endpoint}: does not speak HTTP/1.1: {said}") from None
             if event is not h11.NEED_DATA:
                 return event
             try:
                 async with asyncio.timeout(timeout):
                     received = await self._reader.read(_READ_SIZE)
             except TimeoutError as error:
-                raise DisconnectedError(f"{self.endpoint}: silent for {timeout:.0f} s") from error
+                raise DisconnectedError(f"{self.endpoint}: silent for {timeout:g} s") from error
             except OSError as error:
                 raise DisconnectedError(f"{self.endpoint}: {_why(error)}") from None
             self._http.receive_data(received)
