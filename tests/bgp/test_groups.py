@@ -596,7 +596,7 @@ def test_a_source_that_was_told_something_alone_since_the_snapshot_gets_a_new_on
 def test_route_refresh_after_something_was_told_to_that_peer_alone() -> None:
     """The log has not moved since the snapshot was taken, and the snapshot is old all the same: the route
     that the peer's own took the place of is in it."""
-    reflector = Reflector(1, Limits(snapshot_octets=1 << 20))
+    reflector = Reflector(1, Limits(snapshot_octets=0))
     one, other = peer(8, SourceKind.EBGP), peer(7, SourceKind.EBGP)
     external = key(SourceKind.EBGP)
     reflector.groups.join(external, one)
