@@ -398,7 +398,8 @@ class API:
         """The events of a watch, several at a time, until its time is over or `closed` is done."""
         loop = asyncio.get_running_loop()
         end = loop.time() + watch.seconds
-        bookmark_at = loop.time() + self.bookmark_period
+        # Each period, and shortly before the end.
+        bookmark_at = loop.time() + max(0.0, min(self.bookmark_period, watch.seconds - 2))
         if watch.initial:
             objects = self.storage.at(watch.target.type, watch.version)
             yield [watch.event("ADDED", d) for n, d in objects.items() if watch.selects(n, d)]
@@ -419,12 +420,13 @@ class API:
             if events:
                 yield events
             now = loop.time()
-            if watch.bookmarks and (now >= bookmark_at or end - now < min(2.0, self.bookmark_period)):
+            if watch.bookmarks and now >= bookmark_at:
                 if self.storage.revision >= watch.version:
                     watch.version = self.storage.revision
                     yield [watch.bookmark()]
                     self.bookmarks[watch.target.type.kind] = watch.version
-                bookmark_at = now + self.bookmark_period if now >= bookmark_at else float("inf")
+                left = end - 2 - now
+                bookmark_at = now + (min(self.bookmark_period, left) if left > 0 else self.bookmark_period)
             if now >= end:
                 return
             until = min(end, bookmark_at) if watch.bookmarks else end
