@@ -3,6 +3,7 @@ paths of Loc-RIB, and ways to next hops."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
@@ -35,6 +36,9 @@ IGNORED_PROTOCOLS: Final = frozenset({1, 2, 12})
 #: Interfaces whose networks are never learned, beside those of `ignoredInterfaces`: those of workloads, and
 #: the one that has an address for each cluster IP in use.
 IGNORED_INTERFACES: Final = ("cali*", "kube-ipvs*")
+
+#: Events taken in before the event loop turns: some milliseconds.
+EVENTS_A_TURN: Final = 256
 
 
 class LocalRoutes(Protocol):
@@ -89,10 +93,12 @@ class KernelLearner:
         self._networks.ignore((*patterns, *IGNORED_INTERFACES))
 
     async def run(self) -> None:
-        """Learn changes as they happen."""
+        """Learn changes as they happen; of a burst, so many before the event loop turns."""
         async for events in self._monitor.changes():
-            for event in events:
+            for number, event in enumerate(events, 1):
                 self._take(event)
+                if number % EVENTS_A_TURN == 0:
+                    await asyncio.sleep(0)
 
     def _take(self, event: Event) -> None:
         match event:

@@ -3,7 +3,8 @@ kernel: its tables, a writer, a learner that is told of events, and a FIB that o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
@@ -40,11 +41,12 @@ from routed.kernel.base import (
     Snapshot,
 )
 from routed.kernel.dryrun import NullFib, NullMonitor
-from routed.kernel_learner import KernelLearner
+from routed.kernel_learner import EVENTS_A_TURN, KernelLearner
 from routed.kernel_writer import KernelWriter
 from routed.next_hops import NextHops
 from routed.resources import Key
 from tests.kernel.kernel import prefix, route
+from tests.virtual import run
 
 POD, OTHER = "10.244.1.0/26", "10.244.2.0/26"
 STATIC, DHCP = 4, 16
@@ -482,6 +484,29 @@ def test_what_is_there_at_the_start_is_learned() -> None:
     assert node.wish() == route("10.0.0.254%eth0")
     assert node.wish(OTHER) == route("10.0.0.254%eth0")
     assert node.wish("10.8.0.0/16") is None
+
+
+class Burst(NullMonitor):
+    """Sees a thousand routes at once."""
+
+    async def changes(self) -> AsyncIterator[Sequence[Event]]:
+        yield [alien(f"10.7.{number >> 8}.{number & 255}/32 %eth0") for number in range(1000)]
+
+
+def test_a_burst_of_routes_leaves_the_loop_its_turns() -> None:
+    async def main() -> None:
+        node = Node()
+        learner = KernelLearner(Burst(), node.tables, node.writer, node.next_hops)
+        task = asyncio.create_task(learner.run())
+        turns = 0
+        while not task.done():
+            await asyncio.sleep(0)
+            turns += 1
+        await task
+        assert turns > 1000 // EVENTS_A_TURN
+        assert len(node.tables.ribs[Family.IPV4].routes) == 2 + 1000
+
+    run(main())
 
 
 def test_without_a_kernel_every_next_hop_is_taken_to_be_reachable() -> None:

@@ -319,7 +319,8 @@ class Fib:
         hops: set[NextHop] = {hop for hops in hop_sets.values() for hop in hops}
         return any(
             hop.interface == event.interface
-            or (not hop.gateway.is_link_local and any(hop.gateway in network for network in networks))
+            if hop.interface is not None
+            else not hop.gateway.is_link_local and any(hop.gateway in network for network in networks)
             for hop in hops
         )
 
