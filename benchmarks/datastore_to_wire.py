@@ -4,9 +4,9 @@
 
 A laboratory of network namespaces: an etcd with the records of a cluster (a Node, an affinity and an IPAM
 block for each node), one of its nodes (`routed run` with kernel routes), a BIRD 2 with kernel routes and a
-peer that notes when each message comes. One affinity at a time is put; the next when its route is in BIRD's
-kernel. Needs root, etcd and BIRD 2. The first row is etcd alone: a client with a watch and nothing else. Take
-the differences.
+peer that notes when each message comes. One affinity at a time is put, `confirmed` in place of `pending`, and
+back when its route is in BIRD's kernel. Needs root, etcd and BIRD 2. The first row is etcd alone: a client
+with a watch and nothing else. Take the differences.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,18 @@ STAGES = (
 )
 
 
-def changed_block(number: int) -> str:
-    """The number-th block whose affinity is put while it is measured."""
-    return str(IPv4Network((int(IPv4Address("10.128.0.0")) + 64 * number, 26)))
+#: The blocks whose affinities are put while it is measured, in turns.
+BLOCKS = [f"10.128.{number}.0/26" for number in range(10)]
 
 
-def records(nodes: int, changes: int, machines: Mapping[str, Machine]) -> Iterator[dict[str, Any]]:
-    """The cluster: no mesh, two peers, and all but the affinities that are to be put."""
+def own(cidr: str, state: str) -> dict[str, Any]:
+    """The measured node's affinity of a block. IPAM has it `pending` until it has made the block."""
+    whole = affinity("node", cidr)
+    return {**whole, "spec": {**whole["spec"], "state": state}}
+
+
+def records(nodes: int, machines: Mapping[str, Machine]) -> Iterator[dict[str, Any]]:
+    """The cluster: no mesh, and two peers of the measured node."""
     yield configuration(AS)
     yield pool("10.0.0.0/8")
     yield node(machines["node"])
@@ -80,8 +86,9 @@ def records(nodes: int, changes: int, machines: Mapping[str, Machine]) -> Iterat
         yield record("Node", name, bgp={"ipv4Address": f"{IPv4Address(0xC6120000 + number)}/16"})
         yield affinity(name, cidr)
         yield ipam_block(name, cidr)
-    for number in range(changes + 1):
-        yield ipam_block("node", changed_block(number))
+    for cidr in BLOCKS:
+        yield own(cidr, "pending")
+        yield ipam_block("node", cidr)
 
 
 # The one who puts: a process in etcd's machine, told what to put by lines of standard input.
@@ -143,14 +150,15 @@ def etcd_pair(document: dict[str, Any]) -> tuple[str, str]:
 
 
 class KernelRoutes:
-    """When each IPv4 route came into a machine's kernel, by netlink's notifications."""
+    """The IPv4 routes of a machine's kernel, and when each came, by netlink's notifications."""
 
     def __init__(self, machine: Machine) -> None:
-        self.seen: dict[str, float] = {}
+        self.since: dict[str, float] = {}
         self._socket = machine.socket(socket.AF_NETLINK, socket.SOCK_RAW)
         self._socket.bind((0, 1 << 6))  # RTMGRP_IPV4_ROUTE (linux/rtnetlink.h)
         self._socket.settimeout(0.2)
         self._closing = False
+        self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
 
@@ -160,6 +168,20 @@ class KernelRoutes:
         self._thread.join()
         self._socket.close()
 
+    def came(self, prefix: str) -> float:
+        """When its route came, once it is there. Raises TimeoutError."""
+        self._wait(lambda: prefix in self.since)
+        return self.since[prefix]
+
+    def gone(self, prefix: str) -> None:
+        """Until it has no route. Raises TimeoutError."""
+        self._wait(lambda: prefix not in self.since)
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        with self._changed:
+            if not self._changed.wait_for(condition, 30):
+                raise TimeoutError("a route did not come, or go, within 30 s")
+
     def _read(self) -> None:
         while not self._closing:
             try:
@@ -167,11 +189,16 @@ class KernelRoutes:
             except TimeoutError:
                 continue
             at = time.monotonic()
-            while len(data) >= 28:
-                length, kind = struct.unpack_from("=IH", data)
-                if kind == 24:  # RTM_NEWROUTE
-                    self.seen.setdefault(f"{_destination(data[28:length])}/{data[17]}", at)
-                data = data[(length + 3) & ~3 :]
+            with self._changed:
+                while len(data) >= 28:
+                    length, kind = struct.unpack_from("=IH", data)
+                    prefix = f"{_destination(data[28:length])}/{data[17]}"
+                    if kind == 24:  # RTM_NEWROUTE
+                        self.since[prefix] = at
+                    elif kind == 25:  # RTM_DELROUTE
+                        self.since.pop(prefix, None)
+                    data = data[(length + 3) & ~3 :]
+                self._changed.notify_all()
 
 
 def _destination(attributes: bytes) -> IPv4Address:
@@ -183,14 +210,12 @@ def _destination(attributes: bytes) -> IPv4Address:
     return IPv4Address(0)
 
 
-def arrivals(recorder: RecordingPeer, begin: int) -> dict[str, float]:
-    """When each prefix was announced, in the messages from `begin` on."""
-    return {
-        prefix: message.at
-        for message in recorder.messages[begin:]
-        if message.kind is Kind.UPDATE
-        for prefix in parse_update(message.body).announced
-    }
+def announced(recorder: RecordingPeer, begin: int, prefix: str) -> float:
+    """When a prefix was announced, in the messages from `begin` on. Raises LookupError."""
+    for message in recorder.messages[begin:]:
+        if message.kind is Kind.UPDATE and prefix in parse_update(message.body).announced:
+            return message.at
+    raise LookupError(prefix)
 
 
 # The run
@@ -207,7 +232,7 @@ def measure(nodes: int, changes: int, say: Callable[[str], None]) -> dict[str, l
         machines = {name: lab.machine(name, f"192.0.2.{last}/24") for name, last in addresses.items()}
         start_etcd(machines["etcd"])
         driver = start_driver(lab, stack)
-        pairs = [etcd_pair(document) for document in records(nodes, changes, machines)]
+        pairs = [etcd_pair(document) for document in records(nodes, machines)]
         (lab.directory / "records.json").write_text(json.dumps(pairs))
         ask(driver, f"load {lab.directory / 'records.json'}")
         say(f"{len(pairs)} records of {nodes} nodes are in etcd")
@@ -223,21 +248,21 @@ def measure(nodes: int, changes: int, say: Callable[[str], None]) -> dict[str, l
             stack.callback(kernel.close)
         routed.wait_established("192.0.2.3", "192.0.2.4")
         recorder.wait_end_of_rib()
-        put(driver, changes, kernels[1])  # the first is not like the others
         say("sessions are up")
-        begin = len(recorder.messages)
-        began, told = zip(*(put(driver, number, kernels[1]) for number in range(changes)), strict=True)
-        prefixes = [changed_block(number) for number in range(changes)]
-        wait_for(lambda: len(arrivals(recorder, begin)) == changes, "all UPDATEs")
-        at_peer = arrivals(recorder, begin)
-        ends = (
-            told,
-            *([one[prefix] for prefix in prefixes] for one in (kernels[0].seen, at_peer, kernels[1].seen)),
-        )
-        return {
-            stage: [end - start for end, start in zip(times, began, strict=True)]
-            for stage, times in zip(STAGES, ends, strict=True)
-        }
+        ours, birds = kernels
+        times: list[tuple[float, ...]] = []
+        for number in range(changes + len(BLOCKS)):
+            cidr = BLOCKS[number % len(BLOCKS)]
+            begin = len(recorder.messages)
+            began, told = put(driver, own(cidr, "confirmed"))
+            last = birds.came(cidr)
+            at_peer = wait_for(partial(announced, recorder, begin, cidr), f"{cidr} at the peer")
+            times.append(tuple(end - began for end in (told, ours.came(cidr), at_peer, last)))
+            put(driver, own(cidr, "pending"))
+            birds.gone(cidr)
+            ours.gone(cidr)
+        # The first of each block are not counted: much happens for the first time in them.
+        return dict(zip(STAGES, map(list, zip(*times[len(BLOCKS) :], strict=True)), strict=True))
 
 
 def start_etcd(machine: Machine) -> None:
@@ -286,11 +311,9 @@ def ask(driver: subprocess.Popen[str], line: str) -> str:
     return driver.stdout.readline()
 
 
-def put(driver: subprocess.Popen[str], number: int, last: KernelRoutes) -> tuple[float, float]:
-    """Puts an affinity and waits until its route is where it comes last. When it began, and was told."""
-    block = changed_block(number)
-    began, told = json.loads(ask(driver, json.dumps(etcd_pair(affinity("node", block)))))
-    wait_for(lambda: block in last.seen, f"{block} in BIRD's kernel", interval=0.001)
+def put(driver: subprocess.Popen[str], document: dict[str, Any]) -> tuple[float, float]:
+    """Puts a record. When that began, and when a bare watch told it."""
+    began, told = json.loads(ask(driver, json.dumps(etcd_pair(document))))
     return began, told
 
 

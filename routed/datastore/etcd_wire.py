@@ -2,7 +2,7 @@
 v3.4 and later) that are used here, to and from protobuf's bytes.
 
 By hand, since that is these functions, while protobuf and grpcio, for which there is generated code, cost
-20 MB in each node's process (`docs/decisions/0005-etcd-client.md`)."""
+20 MB in each node's process (`docs/decisions/0006-etcd-client.md`)."""
 
 from __future__ import annotations
 
