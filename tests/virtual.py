@@ -136,9 +136,11 @@ class MemoryListener:
         wire: Wire,
         endpoints: list[Endpoint],
         on_accept: AcceptCallback,
+        on_exhausted: ExhaustedCallback,
         keys: Mapping[Prefix, SecretValue],
     ) -> None:
         self.on_accept = on_accept
+        self.on_exhausted = on_exhausted
         self.refused: dict[Prefix, OSError] = {}
         self._wire = wire
         self._endpoints = endpoints
@@ -200,7 +202,7 @@ class MemoryNetwork:
         taken = [one for one in endpoints if one in self._wire.listeners]
         if taken:
             raise OSError(errno.EADDRINUSE, "Address already in use")
-        return MemoryListener(self._wire, endpoints, on_accept, keys)
+        return MemoryListener(self._wire, endpoints, on_accept, on_exhausted, keys)
 
     def dial(self, remote: Endpoint, source: Address | None, done: DialDone, options: TcpOptions) -> Closable:
         """Connect in the next turn of the loop."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from routed.bgp.network import AcceptCallback, Listening, Network, descriptors_for_connections
 from routed.bgp.nlri import Network as Prefix
 from routed.bgp.route import Address
 from routed.bgp.seldom import Seldom
 from routed.bgp.transport import Endpoint
+from routed.log import Logger
 from routed.secret import SecretValue
 
 #: How long to wait before a port that was taken is asked for again, seconds.
@@ -34,11 +35,18 @@ class Listeners:
     """Accepts on the wanted endpoints; one that cannot be had is said, and tried again."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, network: Network, on_accept: AcceptCallback, log: Any
+        self,
+        loop: asyncio.AbstractEventLoop,
+        network: Network,
+        on_accept: AcceptCallback,
+        make_room: Callable[[], None],
+        log: Logger,
     ) -> None:
+        """`make_room` is called where there are no file descriptors left."""
         self._loop = loop
         self._network = network
         self._on_accept = on_accept
+        self._make_room = make_room
         self._log = log
         self._open: dict[Endpoint, Listening] = {}
         self._wanted: tuple[Endpoint, ...] = ()
@@ -122,14 +130,14 @@ class Listeners:
         way of one address, and that is not wanted any more, is closed first."""
         listen = self._network.listen
         try:
-            return listen(endpoint, self._on_accept, self._exhausted, self._keys)
+            return listen(endpoint, self._on_accept, self._on_exhausted, self._keys)
         except OSError as error:
             in_the_way = [one for one in self._surplus() if _overlap(one, endpoint)]
             if error.errno != errno.EADDRINUSE or not in_the_way:
                 raise
             for one in in_the_way:
                 self._open.pop(one).close()
-            return listen(endpoint, self._on_accept, self._exhausted, self._keys)
+            return listen(endpoint, self._on_accept, self._on_exhausted, self._keys)
 
     def _say_refused(self, endpoint: Endpoint, listening: Listening, keys: Iterable[Prefix]) -> None:
         for remote in keys:
@@ -142,6 +150,10 @@ class Listeners:
                     error=error.strerror,
                     hint=_KEY_HINTS.get(error.errno or 0, ""),
                 )
+
+    def _on_exhausted(self, waiting: int, error: OSError | None) -> None:
+        self._exhausted(waiting, error)
+        self._make_room()
 
     def _say_exhausted(self, count: int, waiting: int, error: OSError | None) -> None:
         self._log.error(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from routed import log
 from routed.bgp import session as sans_io
 from routed.bgp.attachment import Attachment
+from routed.bgp.clients import Clients
 from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
 from routed.bgp.errors import Cease
 from routed.bgp.handover import Handover
@@ -27,7 +28,6 @@ from routed.bgp.peer import Peer
 from routed.bgp.prefix_limit import limit_notification
 from routed.bgp.restart import Convergence, keeps_routes
 from routed.bgp.route import Address
-from routed.bgp.seldom import Seldom
 from routed.bgp.session import Negotiated
 from routed.bgp.tables import PREFIXES_A_TURN, Tables
 from routed.bgp.transport import READ_OCTETS, Endpoint, Link, reset
@@ -48,8 +48,6 @@ FIRST_PREFIXES: Final = 8_000
 GATHER_TIME: Final = 0.02
 #: How often what was kept for joining peers is let go, seconds.
 SNAPSHOT_TIME: Final = 5.0
-#: At most so many clients of ranges that have no session (yet); the oldest go first.
-HALF_OPEN_CLIENTS: Final = 4096
 
 
 class SpeakerListener(Protocol):
@@ -92,16 +90,16 @@ class Speaker:
         self._listener = listener
         self._attached: dict[Peer, Attachment] = {}
         self._by_address: dict[Address, list[Peer]] = {}
-        self._ranges: tuple[ClientRange, ...] = ()
-        self._half_open: dict[Peer, None] = {}
         self._descriptors_said = 0
-        self._crowded = Seldom(self.loop, self._say_crowded, burst=1, seconds=60.0)
+        self._clients = Clients(self.loop, self._give_up, self.log)
         self._flush_due = False
         self._more_came = False
         self._gather_until = 0.0
         self._portion = FIRST_PREFIXES
         self._closed = False
-        self._listeners = Listeners(self.loop, self.network, self._on_accept, self.log)
+        self._listeners = Listeners(
+            self.loop, self.network, self._on_accept, self._clients.make_room, self.log
+        )
         self._convergence = Convergence(self.loop, self._on_converged)
         self._handover = Handover(self.loop, self._covered, self._let_go)
         self._housekeeping = self.loop.call_later(SNAPSHOT_TIME, self._release_snapshots)
@@ -113,7 +111,7 @@ class Speaker:
     def start(self) -> None:
         """Listen, and begin to count the time that peers have until the speaker is taken to be converged."""
         self._listeners.want(self.config.listen)
-        self._convergence.start(unknown_peers=bool(self._ranges))
+        self._convergence.start(unknown_peers=bool(self._clients.ranges))
 
     def configure(self, config: SpeakerConfig) -> None:
         """Take another identity or other listening addresses. Sessions are reset only where their OPEN
@@ -130,10 +128,10 @@ class Speaker:
 
     def set_client_ranges(self, ranges: Iterable[ClientRange]) -> None:
         """Accept sessions from any address in these ranges."""
-        old, self._ranges = self._ranges, tuple(ranges)
-        for one in old:
+        for one in self._clients.ranges:
             self._listeners.set_key(one.network, None)
-        for one in self._ranges:
+        self._clients.set(ranges)
+        for one in self._clients.ranges:
             self._listeners.set_key(one.network, one.password)
 
     def set_peer(self, config: PeerConfig) -> None:
@@ -253,8 +251,7 @@ class Speaker:
             peer.abandon()
             self._attached.pop(peer).close()
         self.peers.clear()
-        self._half_open.clear()
-        self._crowded.close()
+        self._clients.close()
 
     # What there is to see
 
@@ -283,7 +280,7 @@ class Speaker:
         """Routes may flow: join the export groups."""
         self._attached[peer].established(negotiated, end_of_rib=not self._convergence.pending)
         self._convergence.established(peer.name, negotiated)
-        self._half_open.pop(peer, None)
+        self._clients.settled(peer)
         say = peer.log.debug if peer.flaps else peer.log.info
         say(
             "session established",
@@ -357,13 +354,13 @@ class Speaker:
         self._check_descriptors()
         self._attached[peer] = Attachment(peer, self.tables, self._on_stale_changed)
         self._by_address.setdefault(config.remote.address, []).append(peer)
-        if config.dynamic:
-            self._half_open[peer] = None
-        else:
+        if not config.dynamic:
             self._set_listen_key(config.remote.address)
             if config.held is None:
                 self._convergence.expect(config.name, config.families)
         peer.start()
+        if config.dynamic:
+            self._clients.came(peer)
         return peer
 
     def _check_descriptors(self) -> None:
@@ -423,7 +420,7 @@ class Speaker:
         peer.abandon()
         self._handover.keep(peer)
         self._attached.pop(peer).remove()
-        self._half_open.pop(peer, None)
+        self._clients.settled(peer)
         if not peer.config.dynamic:
             self._set_listen_key(peer.config.remote.address)
         self._convergence.forget(peer.name)
@@ -453,44 +450,19 @@ class Speaker:
             reset(link.sock)
             return
         peer.accept(link)
-        if len(self._half_open) > HALF_OPEN_CLIENTS:
-            oldest = next(iter(self._half_open))
-            self._crowded(oldest)
-            oldest.stop(Cease.OUT_OF_RESOURCES)
-            self._forget(oldest)
-
-    def _say_crowded(self, count: int, oldest: Peer) -> None:
-        self.log.warning(
-            "too many clients without a session: the oldest are given up",
-            limit=HALF_OPEN_CLIENTS,
-            count=count,
-            address=str(oldest.config.remote.address),
-        )
 
     def _peer_for(self, remote: Endpoint) -> Peer | None:
         peers = self._by_address.get(remote.address)
         if peers:
             # Several peers with one address differ in the port we dial; an accepted connection may be any's.
             return min(peers, key=lambda peer: (peer.established, peer.has_connections))
-        for one in self._ranges:
-            if remote.address in one.network:
-                return self._add(self._client(one, remote.address))
-        return None
+        config = self._clients.config(remote.address, self.config.local_as)
+        return None if config is None else self._add(config)
 
-    def _client(self, origin: ClientRange, address: Address) -> PeerConfig:
-        return PeerConfig(
-            name="Client_" + str(address).replace(".", "_").replace(":", "_"),
-            remote=Endpoint(address, 179),
-            families=origin.families,
-            local_as=self.config.local_as,
-            remote_as=self.config.local_as,
-            passive=True,
-            route_reflector_client=True,
-            password=origin.password,
-            max_prefixes=origin.max_prefixes,
-            max_prefixes_time=origin.max_prefixes_time,
-            dynamic=True,
-        )
+    def _give_up(self, peer: Peer) -> None:
+        """End a client that has no session, to make room for others."""
+        peer.stop(Cease.OUT_OF_RESOURCES)
+        self._forget(peer)
 
     # Handover
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from routed.bgp import speaker as speaker_module
+from routed.bgp import clients as clients_module
 from routed.bgp.config import ClientRange
 from routed.bgp.errors import Cease, ErrorCode
 from routed.bgp.fsm import State
@@ -264,7 +264,7 @@ async def test_clients_without_a_session_are_bounded_and_the_oldest_go_first(wir
     reflector.speaker.set_client_ranges((ClientRange(ip_network("10.0.0.0/16")),))
     reflector.speaker.start()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(speaker_module, "HALF_OPEN_CLIENTS", 50)
+        patch.setattr(clients_module, "HALF_OPEN_CLIENTS", 50)
         bogus = Bogus(wire)
         client = Router(wire, 1)
         client.set_peers(client.peer(reflector))
@@ -280,6 +280,28 @@ async def test_clients_without_a_session_are_bounded_and_the_oldest_go_first(wir
         # And all of them are gone when the time for an OPEN is over.
         await until(lambda: len(reflector.speaker.peers) == 2, within=200)
         assert bogus.open() == 0
+
+
+@virtual
+async def test_without_descriptors_silent_clients_make_room_and_sessions_stay(wire: Wire) -> None:
+    reflector = Router(wire, 254, cluster_id="10.0.0.254")
+    reflector.speaker.set_client_ranges((ClientRange(ip_network("10.0.0.0/16")),))
+    reflector.speaker.start()
+    client = Router(wire, 1)
+    client.set_peers(client.peer(reflector))
+    await until(lambda: client.established() == 1)
+    bogus = Bogus(wire)
+    for number in range(30):
+        bogus.connect(f"10.0.1.{number}")
+    exhausted = wire.listeners[Endpoint(ip_address(reflector.address), 179)].on_exhausted
+    exhausted(5, None)
+    assert bogus.open() == 30  # they may yet say something
+    await asyncio.sleep(2)
+    bogus.connect("10.0.2.1")
+    exhausted(5, None)
+    assert bogus.open() == 1
+    assert client.established() == 1
+    assert len(reflector.speaker.peers) == 2
 
 
 @virtual

@@ -19,6 +19,7 @@ from tests.routed_process import (
     node,
     peer,
     pool,
+    routed_rr,
     routed_run,
 )
 
@@ -221,6 +222,32 @@ def test_two_routed_change_the_password_without_losing_the_session(lab: Lab) -> 
     nodes[1].routed.wait_kernel("10.244.2.0/26", {first.address(4)})
     for one in nodes:
         one.check_nothing_is_told()
+
+
+@pytest.mark.netns
+@daemons
+def test_clients_of_a_reflector_share_a_password(lab: Lab, name: str) -> None:
+    """Any address of the range, over both families; the password is in a file."""
+    here = lab.machine("rr", "192.0.2.1/24", "2001:db8::1/64")
+    there = lab.machine("client", "192.0.2.9/24", "2001:db8::9/64")
+    password = here.directory / "password"
+    password.write_text(PASSWORDS[0] + "\n")
+    ranges = ("192.0.2.0/24", "2001:db8::/64")
+    reflector = routed_rr(here, NODE_AS, ranges, "--password-file", str(password), "--max-prefixes", "2")
+    neighbors = tuple(Neighbor(here.address(version), NODE_AS, password=PASSWORDS[0]) for version in (4, 6))
+    daemon = DAEMONS[name](there, Config(NODE_AS, there.address(4), neighbors, (LEARNED,)))
+    reflector.start()
+    daemon.start()
+    reflector.wait_established(there.address(4), there.address(6))
+    assert all(session["protection"]["tcp_md5"] for session in reflector.status()["sessions"])
+    daemon.announce("198.51.100.0/25", "198.51.100.128/25")
+    wait_for(
+        lambda: reflector.sessions()[there.address(4)] == "idle", "the IPv4 session ends over its prefixes"
+    )
+    (last,) = [one for one in reflector.status()["sessions"] if one["peer"] == there.address(4)]
+    assert "Maximum Number of Prefixes Reached" in last["last_error"]
+    assert reflector.sessions()[there.address(6)] == "established"
+    assert PASSWORDS[0] not in reflector.output()
 
 
 @pytest.mark.netns
