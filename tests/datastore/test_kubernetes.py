@@ -14,6 +14,7 @@ from routed.datastore.kubernetes import reflector
 from routed.resources import BGPPeer, Key
 from tests.datastore.apiserver import APIServer
 from tests.datastore.apiserver_api import Request
+from tests.datastore.apiserver_storage import Storage
 from tests.datastore.contract import affinity
 from tests.datastore.kubernetes_cluster import cluster, lists_of, node, peer, until, watches_of
 from tests.datastore.watching import Watched
@@ -222,6 +223,41 @@ def test_a_server_restored_from_a_backup_is_noticed(tmp_path: Path, monkeypatch:
             server.storage = backup
             await server.start()
             await watch.until(lambda: watch.names == {"a", "b"} and as_number(watch, "a") == 64512)
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_was_reset_withdraws_nothing(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with cluster(tmp_path, peer("a"), node("n")) as (server, watch):
+            await watch.expect(Snapshot)
+            await server.stop()
+            full, server.storage = server.storage, Storage(revision=5000, compacted=4999)
+            await server.start()
+            lost = await watch.expect(Lost)
+            while "as if it were another server or had been reset" not in lost.reason:
+                lost = await watch.expect(Lost)
+            assert watch.names == {"a", "n"}
+            full.revision = 6000
+            full.compact()
+            server.storage = full
+            server.put(peer("b"))
+            await watch.until(lambda: watch.names == {"a", "b", "n"})
+            assert not watch.withdrawn()
+
+    asyncio.run(scenario())
+
+
+def test_a_resource_of_which_the_last_was_deleted_meanwhile_is_empty(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with cluster(tmp_path, peer("a"), peer("b"), node("n")) as (server, watch):
+            await watch.expect(Snapshot)
+            await server.stop()
+            server.delete("BGPPeer", "a")
+            server.delete("BGPPeer", "b")
+            server.storage.compact()
+            await server.start()
+            await watch.until(lambda: watch.names == {"n"})
 
     asyncio.run(scenario())
 

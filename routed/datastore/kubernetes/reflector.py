@@ -87,10 +87,12 @@ class Reflector:
         scope: Scope,
         store: Store,
         changed: Callable[[], None],
-        took: Callable[[str, Record | None, bool], None] = lambda _origin, _record, _gone: None,
+        took: Callable[[str, Record | None, bool], None],
+        nodes_known: Callable[[], bool],
     ) -> None:
         """`changed` is called after the store was changed; `took` for each object with its origin, its record
-        (None where it was rejected or is gone), and whether it is gone."""
+        (None where it was rejected or is gone), and whether it is gone. `nodes_known` says whether there was
+        any Node."""
         self.resource = resource
         self.scope = scope
         self.synced = False
@@ -98,6 +100,7 @@ class Reflector:
         self._store = store
         self._changed = changed
         self._took = took
+        self._nodes_known = nodes_known
         self._group = resource.groups[0]
         self._objects = msgspec.json.Decoder(resource.objects)
         self._version: str | None = None
@@ -116,6 +119,11 @@ class Reflector:
     def shown(self) -> str:
         """The resource's name for people."""
         return self.resource.shown(self._group)
+
+    @property
+    def holds_any(self) -> bool:
+        """Whether anything came from here."""
+        return bool(self._origins)
 
     def forget(self) -> None:
         """Takes all that came from here out of the store."""
@@ -184,15 +192,32 @@ class Reflector:
             if not page.metadata.continue_token:
                 break
             query = {"limit": str(PAGE), "continue": page.metadata.continue_token} | self._selectors
+        gone = self._origins - seen.keys()
+        if gone and await self._was_reset(caller):
+            raise DisconnectedError(
+                "it has no Nodes any more, as if it were another server or had been reset: restore it, or "
+                "start routed anew to take it as it is"
+            )
         for item in seen.values():
             self._take(item)
-        for origin in sorted(self._origins - seen.keys()):
+        for origin in sorted(gone):
             self._drop(origin)
         self._version = page.metadata.resource_version or None
         if self._version is None:
             raise DisconnectedError(f"list {self.shown}: the answer has no resourceVersion")
         self.synced = True
         self._changed()
+
+    async def _was_reset(self, caller: Caller) -> bool:
+        """Whether there is no Node where there were some. A cluster without any is none: not even the node
+        that this runs on."""
+        if not self._nodes_known():
+            return False
+        body = await caller.get("/api/v1/nodes", {"limit": "1"}, METADATA_LIST)
+        try:
+            return not _LISTS.decode(body).items
+        except msgspec.DecodeError:
+            return False
 
     async def _page(self, caller: Caller, query: dict[str, str]) -> _List:
         path = self.resource.path(self._group)

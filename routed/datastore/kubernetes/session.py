@@ -118,7 +118,7 @@ class KubernetesFollower(Follower):
             reflector = self._reflectors.get(name)
             if reflector is None:
                 reflector = self._reflectors[name] = Reflector(
-                    resource, self._scope, self._feed.store, self._feed.changed, self._took
+                    resource, self._scope, self._feed.store, self._feed.changed, self._took, self._nodes_known
                 )
             reflector.set_group(at)
             follow = partial(self._follow, name, reflector, access)
@@ -135,6 +135,9 @@ class KubernetesFollower(Follower):
         if self._needs.note(origin, record, gone):
             self._look.set()
 
+    def _nodes_known(self) -> bool:
+        return "Node" in self._reflectors and self._reflectors["Node"].holds_any
+
     # What failures mean
 
     async def _follow(self, name: str, reflector: Reflector, access: Access) -> None:
@@ -144,8 +147,13 @@ class KubernetesFollower(Follower):
         except RefusedError as refusal:
             if refusal.status.code == 401:
                 raise  # the credential was asked for anew before
-            self._refused(name, reflector, refusal)
+            if refusal.status.code == 404:
+                self._look.set()
+            self._failed(name, reflector, str(refusal), passing=refusal.status.code in _BUSY)
             raise UnavailableError(str(refusal), refusal.retry_after) from None
+        except UnavailableError as error:
+            self._failed(name, reflector, error.reason, passing=True)
+            raise
 
     def _on_in_step(self, name: str) -> None:
         self._in_step.add(name)
@@ -153,16 +161,15 @@ class KubernetesFollower(Follower):
         self._solved(name)
         self._judge()
 
-    def _refused(self, name: str, reflector: Reflector, refusal: RefusedError) -> None:
+    def _failed(self, name: str, reflector: Reflector, reason: str, passing: bool) -> None:
+        """One resource cannot be had. What is `passing` most often is told the second time in a row."""
         failures = self._failures[name] = self._failures.get(name, 0) + 1
-        if refusal.status.code in _BUSY and failures == 1 and name in self._in_step:
+        if passing and failures == 1 and name in self._in_step:
             return
         self._in_step.discard(name)
-        if refusal.status.code == 404:
-            self._look.set()
         kept = "; what was read before stays in force" if reflector.synced else ""
         self._problem(
-            name, Problem(None, "", f"{reflector.shown} cannot be read: {refusal}{kept}", "kubernetes")
+            name, Problem(None, "", f"{reflector.shown} cannot be read: {reason}{kept}", "kubernetes")
         )
         self._judge()
 
