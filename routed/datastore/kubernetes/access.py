@@ -13,11 +13,10 @@ from urllib.parse import urlsplit
 from routed.datastore.kubernetes.credentials import (
     ClientCertificate,
     Credential,
-    CredentialError,
     Static,
     TokenFile,
 )
-from routed.datastore.kubernetes.http import Connection, DisconnectedError, Endpoint
+from routed.datastore.kubernetes.http import Connection, Endpoint
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -197,16 +196,3 @@ def _overridden(access: Access, environ: Mapping[str, str]) -> Access:
     elif pair is not None:
         credential = Static(files=pair)
     return Access(server, trust, credential, access.headers)
-
-
-__all__ = [
-    "SERVICE_ACCOUNT",
-    "Access",
-    "AccessError",
-    "CredentialError",
-    "DisconnectedError",
-    "Server",
-    "Source",
-    "Trust",
-    "in_cluster",
-]

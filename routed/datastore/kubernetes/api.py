@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
@@ -228,8 +227,3 @@ class Caller:
         status = read_status(bytes(body), code)
         status.code = code
         return RefusedError(f"GET {path}", status, _retry_after(headers, status))
-
-
-async def closed(*callers: Caller) -> None:
-    """Closes all, also while a cancellation is on."""
-    await asyncio.gather(*(caller.close() for caller in callers), return_exceptions=True)

@@ -20,15 +20,19 @@ class _APIResourceList(msgspec.Struct):
     resources: list[_APIResource] = []
 
 
+def core(resources: Iterable[Resource]) -> dict[Resource, str]:
+    """Those of the group that every API server has."""
+    return {resource: "v1" for resource in resources if "v1" in resource.groups}
+
+
 async def discover(caller: Caller, resources: Iterable[Resource]) -> dict[Resource, str]:
     """The group to read each of these from: the first of its groups that serves it. One that no group serves
     is left out.
 
     A group is only asked for where one before it does not serve all. Raises what `Caller.get` does."""
-    found: dict[Resource, str] = {}
     missing = list(resources)
-    asked: set[str] = {"v1"}  # is always there
-    found |= {resource: "v1" for resource in missing if "v1" in resource.groups}
+    found = core(missing)
+    asked = {"v1"}
     while missing := [resource for resource in missing if resource not in found]:
         group = next((g for resource in missing for g in resource.groups if g not in asked), None)
         if group is None:

@@ -11,7 +11,7 @@ from typing import Final
 from routed.datastore.kubernetes.access import Access, AccessError, Source
 from routed.datastore.kubernetes.api import Caller, RefusedError
 from routed.datastore.kubernetes.credentials import CredentialError
-from routed.datastore.kubernetes.discovery import discover
+from routed.datastore.kubernetes.discovery import core, discover
 from routed.datastore.kubernetes.http import DisconnectedError
 from routed.datastore.kubernetes.kinds import Resource, Scope, standing_resources
 from routed.datastore.kubernetes.needs import Needs
@@ -81,6 +81,7 @@ class KubernetesFollower(Follower):
                 except RefusedError:
                     if not served:
                         raise
+                    served = served | core(wanted.values())
                 self._arrange(group, access, wanted, served)
                 self._judge()
                 pause = REDISCOVER if served.keys() >= set(wanted.values()) else REDISCOVER_SOON
@@ -101,9 +102,10 @@ class KubernetesFollower(Follower):
         served: Mapping[Resource, str],
     ) -> None:
         """Has a task for each resource that is wanted and served, and none for others."""
-        for name in self._reflectors.keys() - wanted.keys():
+        for name in (self._reflectors.keys() | self._problems.keys()) - wanted.keys():
             self._stop(name)
-            self._reflectors.pop(name).forget()
+            if (unwanted := self._reflectors.pop(name, None)) is not None:
+                unwanted.forget()
             self._solved(name)
         for name, resource in wanted.items():
             at = served.get(resource)
