@@ -26,10 +26,9 @@ class Feed:
     the store while in sync, and its failures come in by `lost`. The other side takes `events`. In between
     nothing piles up: who is slow gets what is different by then."""
 
-    def __init__(self, grace: float = LOST_GRACE) -> None:
+    def __init__(self) -> None:
         self.store = Store()
         self.closed = False
-        self._grace = grace
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
         self._synced = False
@@ -58,7 +57,7 @@ class Feed:
         """A session ended, or an attempt at one failed. What the store holds stays in force."""
         if self._lost_since is None:
             self._lost_since = datetime.now(UTC)
-            self._tell_lost_at = self._loop.time() + (self._grace if self._snapshot_sent else 0.0)
+            self._tell_lost_at = self._loop.time() + (LOST_GRACE if self._snapshot_sent else 0.0)
             self._loop.call_at(self._tell_lost_at, self._wake.set)
         self._synced = False
         if reason not in self._lost_told and len(self._lost_told) < MOST_REASONS:

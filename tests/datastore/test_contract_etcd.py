@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from routed.datastore import Datastore, etcd_client, open_datastore
+from routed.datastore import Datastore, etcd_client, open_datastore, remote
 from routed.datastore.etcd_layout import key_of as etcd_key_of
 from routed.resources import Key
 from tests.datastore.contract import Document, RemoteAdapter, RemoteAdapterFactory, RemoteContract, key_of
@@ -81,6 +81,7 @@ class EtcdAdapter(RemoteAdapter):
 class TestEtcd(RemoteContract):
     @pytest.fixture
     def adapter(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RemoteAdapterFactory:
+        monkeypatch.setattr(remote, "LOST_GRACE", 0.1)
         monkeypatch.setattr(etcd_client, "PROGRESS_PERIOD", 0.3)
         monkeypatch.setattr(etcd_client, "ANSWER_TIME", 0.7)
         return lambda: EtcdAdapter(tmp_path)

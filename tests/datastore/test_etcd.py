@@ -26,6 +26,7 @@ from routed.datastore import (
     etcd,
     etcd_client,
     open_datastore,
+    remote,
     retry,
 )
 from routed.datastore import etcd_wire as wire
@@ -56,7 +57,8 @@ def run(scenario: Coroutine[object, object, None]) -> None:
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is silent is noticed soon."""
+    """What is silent or lost is noticed soon."""
+    monkeypatch.setattr(remote, "LOST_GRACE", 0.1)
     monkeypatch.setattr(etcd_client, "PROGRESS_PERIOD", 0.3)
     monkeypatch.setattr(etcd_client, "ANSWER_TIME", 0.7)
 
