@@ -226,11 +226,13 @@ class Session:
             found.remark = remark
 
     def pause(self, now: float, notification: Notification, seconds: float | None) -> None:
-        """End an Established session (AutomaticStop, RFC 4271 section 8.1.2, event 8) and stay in IDLE for so
-        long; None: until `start`."""
-        for conn in list(self._connections.values()):
+        """End the connections there are (AutomaticStop, RFC 4271 section 8.1.2, event 8), and stay in IDLE
+        for so long; None: until `start`. Does nothing without a connection."""
+        connections = list(self._connections.values())
+        for conn in connections:
             self._connection_event(Event.AUTOMATIC_STOP, conn, now, _Detail(sent=notification))
-        self._idle_until = None if seconds is None else now + seconds
+        if connections:
+            self._idle_until = None if seconds is None else now + seconds
 
     def keepalive(self, now: float) -> None:
         """Send a KEEPALIVE on the Established connection, though it is not due."""

@@ -6,10 +6,11 @@ import random
 import struct
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from routed.bgp.capabilities import AddPathMode, Capabilities
+from routed.bgp.errors import Cease, ErrorCode, Notification
 from routed.bgp.message import KEEPALIVE, MARKER, MessageType, Open, RouteRefresh, encode_message
 from routed.bgp.nlri import Family
 from routed.bgp.session import Down, Session, SessionConfig, State
@@ -145,12 +146,17 @@ steps = st.one_of(
     st.tuples(st.just("stop"), st.text(max_size=300)),
     st.tuples(st.just("reconfigure"), configs),
     st.tuples(st.just("sent"), st.integers(0, 5)),
+    st.tuples(st.just("pause"), st.one_of(st.none(), st.floats(0, 400))),
+    st.tuples(st.just("keepalive"), st.none()),
+    st.tuples(st.just("hurry"), st.none()),
+    st.tuples(st.just("observed"), st.tuples(st.integers(0, 5), st.one_of(st.none(), st.floats(-600, 0)))),
     st.tuples(st.just("receive"), st.tuples(st.integers(0, 5), messages)),
     st.tuples(st.just("receive"), st.tuples(st.integers(0, 5), handshake)),
 )
 
 
 @settings(max_examples=300)
+@example(session_config(1, passive=True), [("start", None), ("pause", 1.0), ("tick", 2.0)])
 @given(configs, st.lists(steps, max_size=25))
 def test_a_session_stands_every_sequence_of_calls(
     config: SessionConfig, calls: list[tuple[str, object]]
@@ -184,6 +190,18 @@ def test_a_session_stands_every_sequence_of_calls(
                 session.reconfigure(new, now)
             case "sent", int(index) if index < len(conns):
                 session.sent(conns[index], now)
+            case "pause", seconds if seconds is None or isinstance(seconds, float):
+                was_up = session.state is State.ESTABLISHED
+                session.pause(now, Notification(ErrorCode.CEASE, Cease.MAX_PREFIXES), seconds)
+                assert not was_up or session.state is State.IDLE
+            case "keepalive", _:
+                session.keepalive(now)
+            case "hurry", _:
+                session.hurry(now)
+            case "observed", (int(index), None) if index < len(conns):
+                session.observed(conns[index], None)
+            case "observed", (int(index), float(ago)) if index < len(conns):
+                session.observed(conns[index], now + ago, "remark \x1b[1m")
             case "receive", (int(index), bytes(octets)) if index < len(conns):
                 session.received(conns[index], octets, now)
         actions = session.pull()
