@@ -54,6 +54,7 @@ class Listeners:
         self._retry: asyncio.TimerHandle | None = None
         self._keys: dict[Prefix, SecretValue] = {}
         self._exhausted = Seldom(loop, self._say_exhausted, burst=1, seconds=10.0)
+        self._refused = Seldom(loop, self._say_refused, burst=1, seconds=10.0)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -77,6 +78,7 @@ class Listeners:
         """Accept no more."""
         self.want(())
         self._exhausted.close()
+        self._refused.close()
 
     def set_key(self, remote: Prefix, key: SecretValue | None) -> None:
         """Want connections from these addresses signed with a TCP-MD5 key; None: with none."""
@@ -88,7 +90,7 @@ class Listeners:
             self._keys[remote] = key
         for endpoint, listening in self._open.items():
             listening.set_key(remote, key)
-            self._say_refused(endpoint, listening, (remote,))
+            self._look_at_refused(endpoint, listening, (remote,))
 
     def accept_waiting(self) -> None:
         """Accept what waits, before a key changes."""
@@ -121,7 +123,7 @@ class Listeners:
             else:
                 self._open[endpoint] = listening
                 self._log.info("listening", endpoint=str(endpoint))
-                self._say_refused(endpoint, listening, tuple(listening.refused))
+                self._look_at_refused(endpoint, listening, tuple(listening.refused))
         if self._errors:
             self._retry = self._loop.call_later(RETRY_TIME, self._open_missing)
 
@@ -139,17 +141,22 @@ class Listeners:
                 self._open.pop(one).close()
             return listen(endpoint, self._on_accept, self._on_exhausted, self._keys)
 
-    def _say_refused(self, endpoint: Endpoint, listening: Listening, keys: Iterable[Prefix]) -> None:
+    def _look_at_refused(self, endpoint: Endpoint, listening: Listening, keys: Iterable[Prefix]) -> None:
         for remote in keys:
             error = listening.refused.get(remote)
             if error is not None:
-                self._log.error(
-                    "password not in force: connections from there are refused",
-                    peer=str(remote),
-                    endpoint=str(endpoint),
-                    error=error.strerror,
-                    hint=_KEY_HINTS.get(error.errno or 0, ""),
-                )
+                self._refused(endpoint, remote, error)
+
+    def _say_refused(self, count: int, endpoint: Endpoint, remote: Prefix, error: OSError) -> None:
+        self._log.error(
+            "password not in force: connections from there are refused",
+            peer=str(remote),
+            peers=count,
+            passwords=len(self._keys),
+            endpoint=str(endpoint),
+            error=error.strerror,
+            hint=_KEY_HINTS.get(error.errno or 0, ""),
+        )
 
     def _on_exhausted(self, waiting: int, error: OSError | None) -> None:
         self._exhausted(waiting, error)

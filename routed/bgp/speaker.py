@@ -446,7 +446,7 @@ class Speaker:
             reset(link.sock)
             return
         if peer.config.password is not None and self._listeners.unprotected(link.remote.address):
-            peer.log.debug("connection refused: the password is not in force", remote=str(link.remote))
+            peer.session.last_error = "connection refused: no listening socket has room for the password"
             reset(link.sock)
             return
         peer.accept(link)

@@ -280,6 +280,7 @@ async def test_an_address_whose_key_no_socket_took_is_not_let_in(wire: Wire) -> 
     b.set_peers(b.peer(a))
     await sleep_until(b, 20)
     assert a.established() == b.established() == 0
+    assert "room for the password" in str(a.speaker.peers["to_10.0.0.2"].session.last_error)
 
 
 def test_no_configuration_shows_its_password() -> None:
