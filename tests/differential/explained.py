@@ -79,7 +79,11 @@ def _restart_wait(cluster: str, one: Difference) -> bool:
 
 
 def _static_metric(_: str, one: Difference) -> bool:
-    return one.path[0] == "kernel" and one.path[-1] == "metric" and one.bird == "0" and one.routed is not None
+    """0 in IPv4; in IPv6 the kernel makes 1024 of it."""
+    kernel = "1024" if ":" in one.path[1] else "0"
+    return (
+        one.path[0] == "kernel" and one.path[-1] == "metric" and one.bird == kernel and one.routed is not None
+    )
 
 
 def _partial_not_set(_: str, one: Difference) -> bool:

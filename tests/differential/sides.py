@@ -177,8 +177,11 @@ class BirdSide(Side):
         self.bird.start()
 
     def _tunnelled(self, routes: list[dict[str, Any]]) -> dict[str, str]:
+        # A blackhole has the mark too, and is none the less a blackhole.
         marked = [
-            str(one["dst"]) for one in routes if str(one.get("flow", {}).get("to")) == str(TUNNEL_REALM)
+            str(one["dst"])
+            for one in routes
+            if str(one.get("flow", {}).get("to")) == str(TUNNEL_REALM) and "gateway" in one
         ]
         if not marked:
             return {}

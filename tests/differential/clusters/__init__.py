@@ -1,16 +1,8 @@
 """The clusters of the differential test."""
 
 from tests.differential.clusters.kernel import BORROWED, CONNECTED, CROSS_SUBNET, ECMP
-from tests.differential.clusters.peerings import (
-    ADD_PATHS,
-    EBGP,
-    IPV6,
-    LOCAL_AS,
-    MESH,
-    REFLECTOR,
-    REFLECTORS,
-    SESSIONS,
-)
+from tests.differential.clusters.outside import EBGP, EBGP_MESH, IPV6_OUTSIDE, LOCAL_AS
+from tests.differential.clusters.peerings import ADD_PATHS, IPV6, MESH, REFLECTOR, REFLECTORS, SESSIONS
 from tests.differential.clusters.policies import (
     COMMUNITIES,
     FILTERS,
@@ -39,4 +31,6 @@ CLUSTERS = (
     CONNECTED,
     SESSIONS,
     ADD_PATHS,
+    EBGP_MESH,
+    IPV6_OUTSIDE,
 )

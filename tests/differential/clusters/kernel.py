@@ -62,6 +62,7 @@ def encapsulated(**spec: Any) -> tuple[Record, ...]:
         _encapsulated_pool("10.12.0.0/16", "CrossSubnet", "Never"),
         _encapsulated_pool("10.13.0.0/16", "Never", "Always"),
         _encapsulated_pool("10.14.0.0/16", "Never", "CrossSubnet"),
+        *(one for number in range(10, 15) for one in block(NODE, f"10.{number}.1.0/26")),
         mesh=True,
         **spec,
     )

@@ -28,7 +28,7 @@ from tests.differential.clusters.base import (
     cluster_records,
     mesh_peers,
 )
-from tests.raw_peer import ADD_PATH, OPTIONAL, PARTIAL, TRANSITIVE, Attribute
+from tests.raw_peer import ADD_PATH
 from tests.routed_process import configuration, peer, pool, record
 
 MESH = Cluster(
@@ -47,6 +47,7 @@ MESH = Cluster(
     ),
 )
 
+
 IPV6 = Cluster(
     "ipv6",
     "A dual-stack mesh: a session a family",
@@ -55,6 +56,7 @@ IPV6 = Cluster(
     workload("cali1", "10.244.1.5", "fd00:10:244:1::5"),
     (Change("one family of a peer withdraws", {"worker02-v6": (Withdrawal(("fd00:10:244:2::/122",)),)}),),
 )
+
 
 REFLECTORS = Cluster(
     "reflectors",
@@ -89,6 +91,7 @@ REFLECTORS = Cluster(
     ),
     changes=(Change("one reflector goes", ends=("worker03",)),),
 )
+
 
 REFLECTOR = Cluster(
     "reflector",
@@ -139,122 +142,6 @@ REFLECTOR = Cluster(
     ),
 )
 
-EBGP = Cluster(
-    "ebgp",
-    "Two routers outside: paths of all lengths, origins, MEDs and communities, passed on to a node",
-    cluster_records(
-        node_record("worker02"),
-        record("BGPPeer", "node", node=NODE, peerIP=V4["worker02"], asNumber=AS),
-        peer("router", V4["router"], ROUTER_AS),
-        peer("router2", V4["router2"], ROUTER2_AS),
-        pool("203.0.113.0/24"),
-        pool("198.18.0.0/15"),
-    ),
-    (
-        Peer("worker02", says=(node_says("10.244.2.0/26", communities=[(64512, 7)]),), dials=True),
-        Peer(
-            "router",
-            ROUTER_AS,
-            says=(
-                says("0.0.0.0/0", as_path=[ROUTER_AS]),
-                says("203.0.113.0/25", as_path=[ROUTER_AS, 65100], med=50, communities=[(65001, 1)]),
-                says(
-                    "203.0.113.128/25",
-                    as_path=[ROUTER_AS, 65100, 65101],
-                    origin=2,
-                    large_communities=[(65001, 1, 2)],
-                ),
-                says("198.18.1.0/24", as_path=[ROUTER_AS, 65100], communities=[(0xFFFF, 0xFF01)]),
-                says("198.18.2.0/24", as_path=[ROUTER_AS, 65100], communities=[(0xFFFF, 0xFF02)]),
-                says("198.18.3.0/24", as_path=[ROUTER_AS, frozenset({65100, 65101})], origin=1),
-                # Our own AS in the path.
-                says("198.18.4.0/24", as_path=[ROUTER_AS, AS, 65100]),
-                # An unknown attribute, transitive and not; LOCAL_PREF from outside means nothing.
-                says(
-                    "198.18.5.0/24",
-                    as_path=[ROUTER_AS],
-                    more=[Attribute(OPTIONAL | TRANSITIVE, 200, b"\x01\x02\x03")],
-                ),
-                says("198.18.6.0/24", as_path=[ROUTER_AS], more=[Attribute(OPTIONAL, 201, b"\x01")]),
-                says(
-                    "198.18.7.0/24",
-                    as_path=[ROUTER_AS],
-                    more=[Attribute(OPTIONAL | TRANSITIVE | PARTIAL, 202, b"\x01")],
-                ),
-                says("198.18.8.0/24", as_path=[ROUTER_AS], local_pref=NORMAL + 10),
-                says(
-                    "198.18.9.0/24",
-                    as_path=[ROUTER_AS],
-                    more=[
-                        Attribute(TRANSITIVE, 6, b""),
-                        Attribute(
-                            OPTIONAL | TRANSITIVE, 7, (65001).to_bytes(4, "big") + bytes((192, 0, 2, 99))
-                        ),
-                    ],
-                ),
-                # A next hop that is not the router itself.
-                says("198.18.10.0/24", as_path=[ROUTER_AS], next_hop=V4["router2"]),
-            ),
-        ),
-        Peer(
-            "router2",
-            ROUTER2_AS,
-            says=(
-                # As good but for the MED, which counts between routers of one AS only.
-                says("203.0.113.0/25", as_path=[ROUTER2_AS, 65100], med=10),
-                says("203.0.113.128/25", as_path=[ROUTER2_AS, 65100, 65101]),
-                says("198.18.3.0/24", as_path=[ROUTER2_AS, 65100, 65101, 65102]),
-                says("10.244.2.0/26", as_path=[ROUTER2_AS]),
-                # Our own block from outside.
-                says(BLOCK, as_path=[ROUTER2_AS]),
-            ),
-        ),
-    ),
-    changes=(Change("a router goes", ends=("router",)),),
-)
-
-LOCAL_AS = Cluster(
-    "local-as",
-    "Another local AS towards each of three routers, and our own AS allowed in the path",
-    cluster_records(
-        node_record("worker02"),
-        record("BGPPeer", "node", node=NODE, peerIP=V4["worker02"], asNumber=AS),
-        peer("router", V4["router"], ROUTER_AS, localASNumber=65010),
-        peer("router2", V4["router2"], ROUTER2_AS, numAllowedLocalASNumbers=2),
-        # Its AS is the local AS towards it: internal, but not our AS's.
-        peer("router4", V4["worker04"], 65020, localASNumber=65020),
-        pool("198.18.0.0/15"),
-    ),
-    (
-        Peer("worker02", dials=True, says=(node_says("10.244.2.0/26"),)),
-        Peer(
-            "router",
-            ROUTER_AS,
-            says=(
-                says("198.18.1.0/24", as_path=[ROUTER_AS, 65010]),
-                says("198.18.2.0/24", as_path=[ROUTER_AS, AS]),
-                says("198.18.3.0/24", as_path=[ROUTER_AS, 65011]),
-            ),
-        ),
-        Peer(
-            "router2",
-            ROUTER2_AS,
-            says=(
-                says("198.18.11.0/24", as_path=[ROUTER2_AS, AS]),
-                says("198.18.12.0/24", as_path=[ROUTER2_AS, AS, AS]),
-                says("198.18.13.0/24", as_path=[ROUTER2_AS, AS, AS, AS]),
-            ),
-        ),
-        Peer(
-            "worker04",
-            65020,
-            says=(
-                says("198.18.21.0/24", local_pref=NORMAL),
-                says("198.18.22.0/24", local_pref=NORMAL, as_path=[65030]),
-            ),
-        ),
-    ),
-)
 
 SESSIONS = Cluster(
     "sessions",
@@ -308,6 +195,7 @@ SESSIONS = Cluster(
     ),
     ("route del 198.51.100.0/24 via 192.0.2.1",),
 )
+
 
 ADD_PATHS = Cluster(
     "add-path",
