@@ -9,7 +9,7 @@ from typing import Final
 
 from routed import daemon, log
 from routed.agent import Agent, AgentOptions
-from routed.datastore import AbsentError, as_environ_says, open_datastore
+from routed.datastore import AbsentError, Wanted, as_environ_says, open_datastore
 from routed.intent.options import Options
 from routed.rr.standalone import raise_descriptor_limit
 
@@ -41,13 +41,13 @@ def main(
         if value not in choices:
             daemon.fail(f"{name} {value!r}: use {' or '.join(choices)}")
     try:
-        store = as_environ_says(open_datastore(datastore), os.environ)
-    except ValueError as error:
-        daemon.fail(f"--datastore {error}")
-    try:
         compiler = Options.from_environ(os.environ, daemon.node_name(node))
     except ValueError as error:
         daemon.fail(str(error))
+    try:
+        store = as_environ_says(open_datastore(datastore, wanted=Wanted(node=compiler.node)), os.environ)
+    except ValueError as error:
+        daemon.fail(f"--datastore {error}")
     options = AgentOptions(
         compiler=compiler,
         use_kernel=kernel,

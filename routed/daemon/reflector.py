@@ -138,12 +138,16 @@ def _with_record(
     return _agent(datastore, from_node_record(compiler, listen, running))
 
 
+#: The records that say who a reflector's clients are; not the pods of the whole cluster.
+_KINDS: Final = frozenset({"BGPConfiguration", "BGPFilter", "BGPPeer", "IPPool", "Node", "Secret"})
+
+
 def _agent(datastore: str, options: AgentOptions) -> daemon.Job:
     from routed.agent import Agent
-    from routed.datastore import AbsentError, as_environ_says, open_datastore
+    from routed.datastore import AbsentError, Wanted, as_environ_says, open_datastore
 
     try:
-        store = as_environ_says(open_datastore(datastore), os.environ)
+        store = as_environ_says(open_datastore(datastore, wanted=Wanted(kinds=_KINDS)), os.environ)
     except ValueError as error:
         daemon.fail(f"--datastore {error}")
 
