@@ -78,11 +78,18 @@ def _restart_wait(cluster: str, one: Difference) -> bool:
     return cluster == "sessions" and one.path == path and one.bird == "007800010100"
 
 
-def _static_metric(_: str, one: Difference) -> bool:
+#: The node's own blocks in all clusters, and a peer behind a gateway.
+_STATIC = re.compile(r"10\.\d+\.1\.0/26|fd00:10:244:1::/122|198\.51\.100\.5/32")
+_NORMAL_PRIORITY = {"priorities": "512", "ipv6-outside": "2048"}
+
+
+def _static_metric(cluster: str, one: Difference) -> bool:
     """0 in IPv4; in IPv6 the kernel makes 1024 of it."""
-    kernel = "1024" if ":" in one.path[1] else "0"
     return (
-        one.path[0] == "kernel" and one.path[-1] == "metric" and one.bird == kernel and one.routed is not None
+        (one.path[0], one.path[-1]) == ("kernel", "metric")
+        and _STATIC.fullmatch(one.path[1]) is not None
+        and one.bird == ("1024" if ":" in one.path[1] else "0")
+        and one.routed == _NORMAL_PRIORITY.get(cluster, "1024")
     )
 
 
