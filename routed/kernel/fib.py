@@ -50,7 +50,7 @@ from routed.kernel.netlink import (
     errno_name,
     require_net_admin,
 )
-from routed.kernel.next_hop_objects import Gateway, NextHopObjects
+from routed.kernel.next_hop_objects import MANY, Gateway, NextHopObjects
 from routed.kernel.protocols import protocol_name
 from routed.kernel.reader import KernelReader
 
@@ -80,6 +80,7 @@ class Fib:
         table: int,
         log: Any,
         takeover: frozenset[int] = frozenset(),
+        many_gateways: int = MANY,
     ) -> None:
         self.counters = FibCounters()
         self.protocol = protocol
@@ -97,7 +98,7 @@ class Fib:
             family: BatchSender(sock, family, table=table, protocol=protocol, counters=self.counters, log=log)
             for family in Family
         }
-        self._objects = NextHopObjects(sock, protocol=protocol, log=log)
+        self._objects = NextHopObjects(sock, protocol=protocol, log=log, many=many_gateways)
         self._tails: dict[Family, Tails] = {}
         self._tails_made = 0.0
         self._repairs: Counter[Prefix] = Counter()
@@ -113,6 +114,7 @@ class Fib:
         protocol: int = PROTOCOL,
         table: int = MAIN_TABLE,
         takeover: frozenset[int] = frozenset(),
+        many_gateways: int = MANY,
         netns: str | None = None,
         receive_buffer: int = 4 << 20,
     ) -> Fib:
@@ -122,6 +124,8 @@ class Fib:
         `takeover` are the protocols of a program that we stand in for, and that is not running any more: its
         routes of our wishes are replaced in place, the others removed by `sweep`. Until that they stay.
 
+        IPv4 gateways beyond `many_gateways` different ones get nexthop objects.
+
         Raises KernelUnavailable where routes cannot be programmed: no netlink, no CAP_NET_ADMIN."""
         sock = RouteSocket.open(netns=netns, receive_buffer=receive_buffer)
         try:
@@ -129,7 +133,9 @@ class Fib:
         except BaseException:
             sock.close()
             raise
-        return cls(sock, protocol=protocol, table=table, log=log, takeover=takeover)
+        return cls(
+            sock, protocol=protocol, table=table, log=log, takeover=takeover, many_gateways=many_gateways
+        )
 
     @property
     def port(self) -> int:

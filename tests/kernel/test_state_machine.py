@@ -40,17 +40,27 @@ hop_sets = st.lists(st.integers(0, 2), max_size=3, unique=True)
 class Programming(RuleBasedStateMachine):
     """Wishes and what others do to our routes and beside them."""
 
+    many_gateways = 64
+
     def __init__(self) -> None:
         super().__init__()
+        self.fib: Fib
         self.runner = asyncio.Runner()
         self.manager = temporary_namespace()
         self.ns: Namespace = self.manager.__enter__()
         self.wished: dict[tuple[Family, str], FibRoute] = {}
         self.foreign: set[tuple[Family, str, int]] = set()
 
+    def open_fib(self) -> Fib:
+        return self.runner.run(Fib.open(log=LOG, netns=self.ns.name, many_gateways=self.many_gateways))
+
+    def gateway(self, family: Family, number: int) -> str:
+        """As it is wished."""
+        return GATEWAYS[family][number]
+
     @initialize()
     def start(self) -> None:
-        self.fib: Fib = self.runner.run(Fib.open(log=LOG, netns=self.ns.name))
+        self.fib = self.open_fib()
         self.monitor: Monitor | None = None
         self.watch()
 
@@ -73,7 +83,7 @@ class Programming(RuleBasedStateMachine):
     @rule(family=families, n=which, hops=hop_sets, metric=metrics)
     def wish(self, family: Family, n: int, hops: list[int], metric: int) -> None:
         text = PREFIXES[family][n]
-        self.wished[family, text] = route(*(GATEWAYS[family][h] for h in hops), metric=metric)
+        self.wished[family, text] = route(*(self.gateway(family, h) for h in hops), metric=metric)
         self.fib.replace(*prefix(text), self.wished[family, text])
 
     @rule(family=families, n=which)
@@ -125,7 +135,7 @@ class Programming(RuleBasedStateMachine):
     def restart(self, swept: bool) -> None:
         self.settle()
         self.fib.close()
-        self.fib = self.runner.run(Fib.open(log=LOG, netns=self.ns.name))
+        self.fib = self.open_fib()
         self.runner.run(self.fib.adopt())
         self.watch()
         for (_, text), wish in self.wished.items():
@@ -206,7 +216,29 @@ def ways(wish: FibRoute) -> str:
     return " ".join(sorted(str(hop.gateway) for hop in wish.next_hops)) or "blackhole"
 
 
-TestProgramming: Any = Programming.TestCase
-TestProgramming.settings = settings(
+class ProgrammingByObjects(Programming):
+    """The same with nexthop objects from the first gateway on, which others remove."""
+
+    many_gateways = 0
+
+    def gateway(self, family: Family, number: int) -> str:
+        return f"{GATEWAYS[family][number]}%{'w0' if number == 2 else 'v0'}"
+
+    @rule()
+    def somebody_flushes_objects(self) -> None:
+        self.ns.ip("nexthop flush protocol 171")
+
+    @rule()
+    def resync(self) -> None:
+        self.settle()
+        self.runner.run(self.fib.resync())
+        self.settle()
+
+
+SETTINGS = settings(
     max_examples=10, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
 )
+TestProgramming: Any = Programming.TestCase
+TestProgramming.settings = SETTINGS
+TestProgrammingByObjects: Any = ProgrammingByObjects.TestCase
+TestProgrammingByObjects.settings = SETTINGS
