@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, Protocol
 from weakref import proxy
@@ -86,8 +87,7 @@ class Peer:
         self._owner = owner
         # What a peer has refers to it weakly: one that is forgotten is freed at once, not when the garbage
         # collector comes to look at a million routes.
-        weak = proxy(self)
-        self.protection = Protection(config, weak, lambda: weak.log)
+        self.protection = Protection(config, proxy(self))
         """TCP-MD5 and GTSM."""
         self.prefix_limit: PrefixLimit | None = None if config.max_prefixes is None else PrefixLimit()
         # Made when there is something to say: a reflector has thousands of peers that never need them.
@@ -249,6 +249,11 @@ class Peer:
         self.log.warning("bad UPDATE handled", finding=finding, times=count, count=self.findings)
 
     # ProtectionOwner
+
+    @property
+    def connections(self) -> Iterable[Connection]:
+        """All there are, Established or not."""
+        return self._ids.keys()
 
     def accept_waiting(self) -> None:
         """Accept connections that wait, before a key changes."""

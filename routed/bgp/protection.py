@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Iterable
+from typing import Final, Protocol
 
 from routed.bgp.config import PeerConfig
 from routed.bgp.keys import TRIAL_TIME, Key, KeyRing, Rollover
 from routed.bgp.tcp_options import TcpOptions
 from routed.bgp.transport import Connection
+from routed.log import Logger
 
 #: How often an Established connection that is to get another key is looked at, seconds.
 STEP_TIME: Final = 0.25
@@ -30,6 +31,11 @@ class ProtectionOwner(Protocol):
 
     loop: asyncio.AbstractEventLoop
     random: random.Random
+    log: Logger
+
+    @property
+    def connections(self) -> Iterable[Connection]:
+        """All there are."""
 
     def accept_waiting(self) -> None:
         """Accept connections that wait: they have the key that is listened for until now."""
@@ -48,8 +54,6 @@ class Protection:
         "_config",
         "_dialed",
         "_established",
-        "_keys",
-        "_log",
         "_owner",
         "_ring",
         "_rollover",
@@ -58,13 +62,11 @@ class Protection:
         "_turn_timer",
     )
 
-    def __init__(self, config: PeerConfig, owner: ProtectionOwner, log: Callable[[], Any]) -> None:
+    def __init__(self, config: PeerConfig, owner: ProtectionOwner) -> None:
         self._config = config
         self._owner = owner
-        self._log = log
         self._ring = KeyRing(config.password)
         self._dialed: Key = None
-        self._keys: dict[Connection, Key] = {}
         self._established: Connection | None = None
         self._rollover: Rollover | None = None
         self._trial_time = TRIAL_TIME
@@ -85,7 +87,9 @@ class Protection:
     def dropped(self) -> int:
         """Segments of the peer that were dropped on its connections: signed with another key, or with none,
         or from too far away."""
-        return sum(one.control.progress().dropped for one in self._keys) if self._protected else 0
+        return (
+            sum(one.control.progress().dropped for one in self._owner.connections) if self._protected else 0
+        )
 
     @property
     def _protected(self) -> bool:
@@ -107,13 +111,12 @@ class Protection:
 
     def attach(self, connection: Connection, *, dialed: bool) -> None:
         """A connection came to be: by the last dial, or accepted just now."""
-        self._keys[connection] = self._dialed if dialed else self._ring.listening
+        connection.key = self._dialed if dialed else self._ring.listening
         if not dialed:
             self._set_hops(connection)
 
     def detach(self, connection: Connection) -> None:
         """A connection is over."""
-        self._keys.pop(connection, None)
         if connection is self._established:
             self._established = None
             self._end_rollover()
@@ -125,7 +128,7 @@ class Protection:
         # A trial must be over, and what it held up sent again, well within the hold time.
         self._trial_time = min(TRIAL_TIME, hold_time / 6) if hold_time else TRIAL_TIME
         was = self._ring.listening
-        self._ring.proven(self._keys[connection])
+        self._ring.proven(connection.key)
         if self._ring.listening != was:
             self._owner.listen_key_changed()
         self._roll_over()
@@ -135,14 +138,14 @@ class Protection:
         the wrong one."""
         old, self._config = self._config, config
         if old.ttl_security_hops != config.ttl_security_hops:
-            for connection in self._keys:
+            for connection in self._owner.connections:
                 self._set_hops(connection)
         if old.password == config.password:
             return False
         self._owner.accept_waiting()
         self._ring.change(config.password, self._now())
         self._owner.listen_key_changed()
-        self._log().info(
+        self._owner.log.info(
             "password " + ("removed" if config.password is None else "changed" if old.password else "set"),
             old="goes on until the other end has the new one" if self._ring.overlapping else "is back",
         )
@@ -165,7 +168,7 @@ class Protection:
         try:
             connection.control.set_hops(self._config.ttl_security_hops)
         except OSError as error:
-            self._log().error("TTL security not in force", error=error.strerror)
+            self._owner.log.error("TTL security not in force", error=error.strerror)
 
     # What is listened for
 
@@ -173,7 +176,7 @@ class Protection:
         """While two keys may be right they are listened for by turns."""
         self._turn_timer = None
         if self._established is None and self._ring.expire(self._now()):
-            self._log().warning("the old password is void: no session came up with the new one in time")
+            self._owner.log.warning("the old password is void: no session came up with the new one in time")
             self._owner.listen_key_changed()
         if self._ring.overlapping:
             self._owner.accept_waiting()
@@ -187,11 +190,11 @@ class Protection:
         """Bring the Established connection to the wanted key, if it has another one."""
         self._end_rollover()
         connection = self._established
-        if connection is None or self._keys[connection] == self._ring.wanted:
+        if connection is None or connection.key == self._ring.wanted:
             return
         progress = connection.control.progress()
         self._rollover = Rollover(
-            self._keys[connection], self._ring.wanted, self._now(), progress, self._owner.random
+            connection.key, self._ring.wanted, self._now(), progress, self._owner.random
         )
         self._step_timer = self._owner.loop.call_later(STEP_TIME, self._step)
 
@@ -199,7 +202,7 @@ class Protection:
         rollover, self._rollover = self._rollover, None
         connection = self._established
         if rollover is not None and rollover.trial and connection is not None and not connection.closed:
-            self._put_key(connection, self._keys[connection])
+            self._put_key(connection, connection.key)
         if self._step_timer is not None:
             self._step_timer.cancel()
             self._step_timer = None
@@ -218,9 +221,9 @@ class Protection:
                 self._owner.send_keepalive()
         if rollover.done:
             self._rollover = None
-            self._keys[connection] = rollover.key
+            connection.key = rollover.key
             self._ring.proven(rollover.key)
-            self._log().info("the other end has the new password, too: the session goes on with it")
+            self._owner.log.info("the other end has the new password, too: the session goes on with it")
             self._owner.listen_key_changed()
         else:
             self._step_timer = self._owner.loop.call_later(STEP_TIME, self._step)
@@ -229,6 +232,6 @@ class Protection:
         try:
             connection.control.set_key(key)
         except OSError as error:
-            self._log().error("the session goes on with its old password", error=error.strerror)
+            self._owner.log.error("the session goes on with its old password", error=error.strerror)
             return False
         return True

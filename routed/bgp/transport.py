@@ -159,6 +159,7 @@ class Connection:
         "closed",
         "closing",
         "control",
+        "key",
         "local",
         "octets_in",
         "octets_out",
@@ -184,6 +185,8 @@ class Connection:
         self.closed = False
         self.closing = False
         self.control = link.control
+        self.key: SecretValue | None = None
+        """The TCP-MD5 key that its socket has, or goes back to after a trial of another one."""
         self.blocked_since: float | None = None
         """Since when (the loop's time) the socket has taken nothing of what there is to send."""
         self._unacknowledged: tuple[int, float] = (-1, 0.0)

@@ -9,7 +9,9 @@ from ipaddress import ip_address
 
 import pytest
 
+from routed.bgp.tcp_options import Progress
 from routed.bgp.transport import READ_OCTETS, Buffer, Connection, Endpoint, Link, plain_address
+from tests.virtual import run
 
 LOOPBACK = ip_address("127.0.0.1")
 
@@ -188,3 +190,61 @@ def test_close_sends_what_the_socket_takes() -> None:
 )
 def test_plain_address(text: str, address: str) -> None:
     assert plain_address(text) == ip_address(address)
+
+
+class Watched:
+    """A control that says what a test wants."""
+
+    def __init__(self) -> None:
+        self.waiting = self.acknowledged = 0
+
+    def set_key(self, key: object) -> None: ...
+
+    def set_hops(self, hops: int | None) -> None: ...
+
+    def progress(self) -> Progress:
+        return Progress(self.waiting, self.acknowledged, 0, 0)
+
+
+def test_since_when_the_peer_takes_nothing() -> None:
+    """What TCP holds counts from the first look on that finds it unchanged; a full socket at once."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        link, theirs = link_pair()
+        control = Watched()
+        end = Endpoint(LOOPBACK, 1)
+        link.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)
+        connection = Connection(
+            loop, Link(link.sock, end, end, control), Handler(), memoryview(bytearray(READ_OCTETS))
+        )
+        assert connection.stalled_since() is None
+        control.waiting = 19
+        assert connection.stalled_since() is None
+        first = loop.time()
+        await asyncio.sleep(10)
+        assert connection.stalled_since() == first
+        control.acknowledged = 19
+        assert connection.stalled_since() is None
+        await asyncio.sleep(10)
+        assert connection.stalled_since() == loop.time() - 10
+        control.waiting = 0
+        assert connection.stalled_since() is None
+        await asyncio.sleep(10)
+        connection.outlets.append(Messages(b"U" * 100, 1000))
+        connection.pump()
+        full = loop.time()
+        await asyncio.sleep(10)
+        assert connection.stalled_since() == full
+        theirs.setblocking(False)
+        while True:  # until the peer has taken something
+            try:
+                theirs.recv(65536)
+            except BlockingIOError:
+                break
+        await asyncio.sleep(0.1)
+        assert connection.stalled_since() != full
+        connection.close()
+        theirs.close()
+
+    run(main())
