@@ -11,9 +11,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Address
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from routed.bgp.nlri import Family, to_network, to_text
@@ -37,20 +35,20 @@ from routed.kernel.base import (
     is_workload_interface,
 )
 from routed.kernel.batch import CHUNK_REQUESTS, BatchSender, Tails
-from routed.kernel.decode import KernelRoute, Path
+from routed.kernel.decode import KernelRoute
 from routed.kernel.encode import (
     DELETE,
     REPLACE,
-    RTNH_F_ONLINK,
     with_acknowledgement,
 )
+from routed.kernel.fib_reading import RTPROT_BIRD, FibReading
 from routed.kernel.fib_state import FibState, Install, Removal, may_help
 from routed.kernel.netlink import (
     RouteSocket,
     errno_name,
     require_net_admin,
 )
-from routed.kernel.next_hop_objects import MANY, Gateway, NextHopObjects
+from routed.kernel.next_hop_objects import MANY, NextHopObjects
 from routed.kernel.protocols import protocol_name
 from routed.kernel.reader import KernelReader
 
@@ -62,9 +60,6 @@ MOST_REPAIRS = 10
 #: How long encoded routes, and the indexes of interfaces in them, are used where no event tells otherwise,
 #: seconds.
 TAILS_TIME = 1.0
-#: RTPROT_BIRD, linux/rtnetlink.h.
-RTPROT_BIRD = 12
-
 _NOT_THERE = frozenset((errno.ESRCH, errno.ENOENT))
 _Item = TypeVar("_Item")
 
@@ -84,7 +79,6 @@ class Fib:
     ) -> None:
         self.counters = FibCounters()
         self.protocol = protocol
-        self.takeover = takeover
         self.table = table
         self._socket = sock
         self._reader = KernelReader(sock, table)
@@ -104,7 +98,9 @@ class Fib:
         self._repairs: Counter[Prefix] = Counter()
         self._unreported: list[FibError] = []
         self._resync_needed = False
-        self._swept = False
+        self._reading = FibReading(
+            self._states, self._reader, self._objects, protocol=protocol, takeover=takeover, log=log
+        )
 
     @classmethod
     async def open(
@@ -168,7 +164,7 @@ class Fib:
         Raises OSError where the kernel's table cannot be read."""
         async with self._lock:
             await self._learn()
-            await self._tell_of_bird()
+            await self._reading.tell_of_bird()
         adopted = {
             (f, nlri): route for f, state in self._states.items() for nlri, route in state.installed.items()
         }
@@ -224,7 +220,7 @@ class Fib:
         wishes.
 
         To be called after convergence: when all that peers had to say was heard."""
-        self._swept = True
+        self._reading.swept = True
         for state in self._states.values():
             state.keep_inherited = False
         stale = self.stale()
@@ -288,7 +284,7 @@ class Fib:
             if self._may_repair(state, nlri):
                 state.pending[nlri] = None
             return True
-        if nlri in state.pending or not self._swept:
+        if nlri in state.pending or not self._reading.swept:
             return False  # to be removed anyway, or adopted and left alone until the sweep
         self._resync_needed = True
         return True
@@ -354,13 +350,14 @@ class Fib:
             await self._plan_repairs()
             errors = await self._carry_out()
             if not self._resync_needed:  # else replies were lost again: the next sends are smaller
-                await self._remove_unused_objects()
+                if await self._reading.remove_unused_objects():
+                    self._tails.clear()
                 break
         return errors
 
     async def _plan_repairs(self) -> None:
         """Make pending what differs from what was just read."""
-        repairs: list[Prefix] = self.stale() if self._swept else []
+        repairs: list[Prefix] = self.stale() if self._reading.swept else []
         for family, nlri in repairs:
             self._states[family].pending.setdefault(nlri)
         for family, state in self._states.items():
@@ -484,7 +481,7 @@ class Fib:
         if not unknown:
             return errors
         try:
-            found = await self._look_up(unknown)
+            found = await self._reading.look_up(unknown)
             names = await self._reader.link_names()
         except OSError as error:
             self._log.error("cannot read the kernel's routes", error=str(error))
@@ -493,9 +490,9 @@ class Fib:
         again = False
         for state, install in unknown:
             there = found[state.family, install.nlri]
-            ours = [self._with_paths(r) for r in there if r.protocol == self.protocol]
+            ours = [self._reading.with_paths(r) for r in there if r.protocol == self.protocol]
             state.learn(install.nlri, ours, names)
-            taken = frozenset() if self._swept and install.nlri not in state.inherited else self.takeover
+            taken = self._reading.taken_over(state, install.nlri)
             state.learn_inherited(install.nlri, [r for r in there if r.protocol in taken])
             metric = state.metric_of(install.route)
             foreign = [r for r in there if r.protocol not in (self.protocol, *taken) and r.metric == metric]
@@ -531,95 +528,10 @@ class Fib:
                 text=example.text,
             )
 
-    # Reading
-
     async def _learn(self) -> None:
-        """Read our routes of both families, and believe that."""
-        names = await self._reader.link_names()
+        """Read what the kernel has of ours, and believe that."""
         self._tails.clear()
-        await self._objects.learn()
-        for state in self._states.values():
-            suspect = frozenset(state.suspect)
-            fresh = FibState(state.family)
-            fresh.wanted = state.wanted
-            async for part in self._reader.routes(state.family, self.protocol):
-                for route in part:
-                    fresh.add_found(self._with_paths(route), names)
-            state.take_beliefs(fresh)
-            # What came under suspicion meanwhile may have been read before it changed.
-            state.suspect -= suspect
-            await self._learn_inherited(state)
-
-    def _with_paths(self, route: KernelRoute) -> KernelRoute:
-        """A route that names a nexthop object and nothing else, with the object's gateway."""
-        gateway = None if route.paths else self._objects.gateway(route.object_id)
-        if gateway is None:
-            return route
-        path = Path(IPv4Address(gateway.address), gateway.ifindex, bool(gateway.flags))
-        return route._replace(paths=(path,))
-
-    async def _remove_unused_objects(self) -> None:
-        """Nexthop objects that no route of ours has any more, nor is to have. To be called just after the
-        routes were read: an object takes the routes that name it with it."""
-        if not self._objects.ids:
-            return
-        indexes = {name: index for index, name in (await self._reader.link_names()).items()}
-        state = self._states[Family.IPV4]
-        # Routes of one peer share their next hops: look at each set of them once.
-        routes = chain(state.installed.values(), state.wanted.values())
-        hop_sets = {id(route.next_hops): route.next_hops for route in routes}
-        hops = {hop for hops in hop_sets.values() for hop in hops}
-        if state.surplus:
-            return  # routes of ours with another metric: their next hops are not known here
-        used: set[Gateway] = set()
-        for hop in hops:
-            # A wish that names no interface may be carried out by a route through any.
-            for index in indexes.values() if hop.interface is None else (indexes.get(hop.interface, 0),):
-                used.add(Gateway(RTNH_F_ONLINK if hop.onlink else 0, index, hop.gateway.packed))
-        if self._objects.remove_unused(used):
-            self._tails.clear()
-
-    async def _learn_inherited(self, state: FibState) -> None:
-        """Read what is to be taken over. After the sweep that is only what could not be replaced before."""
-        if self._swept and not state.inherited:
-            return
-        found: dict[bytes, list[KernelRoute]] = {}
-        for protocol in self.takeover:
-            async for part in self._reader.routes(state.family, protocol):
-                for route in part:
-                    if not self._swept or route.nlri in state.inherited:
-                        found.setdefault(route.nlri, []).append(route)
-        state.inherited.clear()
-        for nlri, routes in found.items():
-            state.learn_inherited(nlri, routes)
-
-    async def _tell_of_bird(self) -> None:
-        """Say what becomes of routes that a BIRD has left, or has."""
-        count = 0
-        for family in Family:
-            async for part in self._reader.routes(family, RTPROT_BIRD):
-                count += len(part)
-        if count and RTPROT_BIRD in self.takeover:
-            self._log.info("kernel routes of BIRD are taken over", routes=count)
-        elif count:
-            self._log.warning(
-                "kernel routes of BIRD are there, and left alone",
-                routes=count,
-                hint="where that BIRD is stopped for good, --takeover bird replaces them in place",
-            )
-
-    async def _look_up(self, wishes: Iterable[tuple[FibState, Install]]) -> dict[Prefix, list[KernelRoute]]:
-        """All routes, of whatever protocol, at these prefixes."""
-        found: dict[Prefix, list[KernelRoute]] = {
-            (state.family, install.nlri): [] for state, install in wishes
-        }
-        for family in {family for family, _ in found}:
-            async for part in self._reader.routes(family):
-                for route in part:
-                    at = found.get((family, route.nlri))
-                    if at is not None and route.tos == 0:
-                        at.append(route)
-        return found
+        await self._reading.learn()
 
     def _wait_for_links(self) -> None:
         """Wait for a link change that is under way: the kernel tells of a link that goes down before it drops
