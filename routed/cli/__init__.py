@@ -10,7 +10,7 @@ from __future__ import annotations
 import typer
 
 from routed import __version__
-from routed.cli import exabgp, render, rr, run, show
+from routed.cli import exabgp, relay, render, rr, run, show
 
 app = typer.Typer(
     name="routed",
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("rr")(rr.rr)
+app.command("relay")(relay.relay)
 app.command("render")(render.render)
 app.command("exabgp")(exabgp.exabgp)
 app.add_typer(show.app, name="show")

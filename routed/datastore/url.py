@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from routed.datastore.base import Datastore
@@ -62,16 +63,33 @@ def _open_kubernetes(rest: str, environ: Environ, wanted: Wanted) -> Datastore:
     return open_kubernetes(rest, environ, wanted.node, wanted.kinds)
 
 
+def _open_mqtt(rest: str, environ: Environ, wanted: Wanted, scheme: str = "mqtt") -> Datastore:
+    from routed.datastore.mqtt import MqttDatastore
+    from routed.datastore.mqtt_client import read_url
+
+    folder = environ.get("ROUTED_SECRETS")
+    namespace = environ.get("ROUTED_SECRETS_NAMESPACE") or "kube-system"
+    options = read_url(f"{scheme}:{rest}", environ)
+    return MqttDatastore(options, Path(folder) if folder else None, namespace)
+
+
+def _open_mqtts(rest: str, environ: Environ, wanted: Wanted) -> Datastore:
+    return _open_mqtt(rest, environ, wanted, "mqtts")
+
+
 _SCHEMES: dict[str, Callable[[str, Environ, Wanted], Datastore]] = {
     "file": _open_file,
     "etcd": _open_etcd,
     "etcds": _open_etcds,
     "kubernetes": _open_kubernetes,
+    "mqtt": _open_mqtt,
+    "mqtts": _open_mqtts,
 }
 
 _SUPPORTED = (
     "file:PATH (a YAML or JSON file, or a folder of them), "
     "etcd://HOST:PORT[,HOST:PORT...] (etcds:// with TLS), "
+    "mqtt://HOST:PORT/PREFIX (mqtts:// with TLS; where `routed relay` publishes), "
     "or kubernetes: (as every pod finds its API server; kubernetes:PATH?context=NAME for a kubeconfig)"
 )
 
