@@ -261,11 +261,12 @@ class Attachment:
         return address.packed
 
     def _join(self, family: Family, source: Source, negotiated: Negotiated, *, end_of_rib: bool) -> None:
-        assert self._peer.connection is not None
+        connection = self._peer.connection
+        assert connection is not None
         key = self._group_key(family, negotiated)
-        member = self._tables.groups[family].join(key, source, self._peer.wake_writer, end_of_rib=end_of_rib)
+        member = self._tables.groups[family].join(key, source, connection.pump, end_of_rib=end_of_rib)
         self.members[family] = member
-        self._peer.connection.outlets.append(member)
+        connection.outlets.append(member)
 
 
 def _refresh_marks(family: Family) -> tuple[bytes, bytes]:

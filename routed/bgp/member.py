@@ -91,10 +91,15 @@ class Member:
     @property
     def has_output(self) -> bool:
         """Whether `collect` may give anything; it gives nothing where the rest of the log is its own."""
-        if self._out or self._dirty or self._marks_after or self._inserts:
-            return True
         segment = self._segment
-        return segment is not None and (self._at < segment.length or segment.next is not None)
+        if segment is None:
+            return bool(self._out or self._dirty or self._marks_after)
+        return (
+            self._at < segment.length
+            or segment.next is not None
+            or self._inserts is not None
+            or bool(self._out)
+        )
 
     @property
     def at_message_boundary(self) -> bool:
@@ -128,6 +133,11 @@ class Member:
 
         Raises ValueError where that were more than was collected."""
         out = self._out
+        if len(out) == 1 and sent == len(out[0]) and not self._cut:
+            # Where a change goes to a thousand members it is this for nearly all of them: 0.1 us each for
+            # 0.25. The loop below does the same.
+            self._out = ()
+            return self.has_output
         sent += self._cut
         for place, buffer in enumerate(out):
             if sent < len(buffer):

@@ -27,8 +27,9 @@ READ_OCTETS = 256 * 1024
 #: One write. Linux takes at most 1,024 buffers (UIO_MAXIOV) in one sendmsg.
 WRITE_OCTETS = 256 * 1024
 MAX_BUFFERS = 1024
-#: Writes of one connection before it lets the others have a turn.
-WRITES_A_TURN = 4
+#: Writes of one connection before it lets the others have a turn. A range is there once, not once a change
+#: and peer.
+_WRITES_A_TURN = range(4)
 
 Buffer = bytes | memoryview
 
@@ -221,7 +222,7 @@ class Connection:
         """Send until the socket takes no more, or there is nothing left, or others should have a turn."""
         if self.closed or self._writing:
             return
-        for _ in range(WRITES_A_TURN):
+        for _ in _WRITES_A_TURN:
             buffers, outlet = self._next_buffers()
             if not buffers:
                 return
