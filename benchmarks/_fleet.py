@@ -28,6 +28,9 @@ _MED = 4
 _READ_OCTETS = 256 * 1024
 #: No session is read for longer before the timers are looked at again, seconds.
 _READ_TIME = 0.05
+#: UPDATEs up to this size are decoded once for all sessions; so many of them.
+_REMEMBERED_OCTETS = 1200
+_REMEMBERED = 10_000
 #: A full UPDATE has room for so many host prefixes beside the attributes.
 _ROUTES_A_MESSAGE = 790
 
@@ -94,7 +97,7 @@ class Counts:
     octets: int = 0
     updates: int = 0
     foreign: int = 0
-    """Routes that cannot be: of a number that there is not, or echoes of a session's own."""
+    """Routes that cannot be: of a number that there is not."""
     reasons: dict[str, int] = field(default_factory=dict)
     """Why sessions were lost, and how often."""
 
@@ -112,6 +115,7 @@ class Session:
         "heard_at",
         "may_go",
         "number",
+        "opened",
         "own",
         "paused",
         "sock",
@@ -126,13 +130,15 @@ class Session:
         self.number = number
         self.address = address
         self.sock: socket.socket | None = None
+        self.opened = False
+        """The other end's OPEN has come."""
         self.established = False
         self.heard_at = 0.0
         self.paused = False
         self.may_go = False
         """The other end may end it, without that it counts as lost."""
         self.own = range(0)
-        """The routes that it announces: it must not hear of them."""
+        """The routes that it announces: it must not hold them from others."""
         self.table: array[int] = array("I")
 
     @property
@@ -176,7 +182,7 @@ class Session:
             self._fleet._unregister(self)
             self.sock.close()
             self.sock = None
-            self.established = False
+            self.opened = self.established = False
 
     def pause(self, paused: bool = True) -> None:
         """Read no more, or go on."""
@@ -258,12 +264,13 @@ class Session:
             if kind == UPDATE:
                 fleet.counts.updates += 1
                 if self.table:
-                    self._take(buffer, at + 19, at + length)
+                    self._take(buffer[at + 19 : at + length])
             elif kind == KEEPALIVE:
                 if not self.established:
                     self.established = True
                     fleet._established(self)
             elif kind == OPEN:
+                self.opened = True
                 self.send(KEEPALIVE_MESSAGE)
             elif kind == NOTIFICATION:
                 fleet._lost(self, f"NOTIFICATION {buffer[at + 19]}/{buffer[at + 20]}")
@@ -271,34 +278,69 @@ class Session:
             at += length
         self._buffer = buffer[at:]
 
-    def _take(self, data: bytes, at: int, end: int) -> None:
-        """One UPDATE, from its body's first octet."""
-        table, own, counts = self.table, self.own, self._fleet.counts
-        withdrawn = data[at] << 8 | data[at + 1]
-        at += 2
-        try:
-            for place in range(at + 1, at + withdrawn, 5):
-                table[int.from_bytes(data[place : place + 4]) - FIRST_ROUTE] = 0
-            at += withdrawn
-            stop = at + 2 + (data[at] << 8 | data[at + 1])
-            at += 2
-            version = 0
-            while at < stop:
-                flags, code = data[at], data[at + 1]
-                if flags & 0x10:
-                    length, at = data[at + 2] << 8 | data[at + 3], at + 4
-                else:
-                    length, at = data[at + 2], at + 3
-                if code == _MED:
-                    version = int.from_bytes(data[at : at + 4])
-                at += length
-            for place in range(at + 1, end, 5):
-                route = int.from_bytes(data[place : place + 4]) - FIRST_ROUTE
-                table[route] = version
-                if route in own:
-                    counts.foreign += 1
-        except (IndexError, OverflowError):
-            counts.foreign += 1
+    def _take(self, body: bytes) -> None:
+        """One UPDATE."""
+        fleet, table = self._fleet, self.table
+        said = fleet.decoded.get(body)
+        if said is None:
+            said = _decode(body, len(table))
+            if len(body) <= _REMEMBERED_OCTETS:
+                if len(fleet.decoded) >= _REMEMBERED:
+                    fleet.decoded.clear()
+                fleet.decoded[body] = said
+        fleet.counts.foreign += said.foreign
+        for routes, version in said.runs:
+            if len(routes) == 1:
+                table[routes.start] = version
+            else:
+                table[routes.start : routes.stop] = array("I", (version,)) * len(routes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What an UPDATE says: runs of routes with their versions, in order; 0: withdrawn."""
+
+    runs: tuple[tuple[range, int], ...]
+    foreign: int
+
+
+def _decode(body: bytes, routes: int) -> _Said:
+    """An UPDATE's body, where there are so many routes."""
+    withdrawn = body[0] << 8 | body[1]
+    at = 2 + withdrawn
+    stop = at + 2 + (body[at] << 8 | body[at + 1])
+    runs = _runs(body[2 : 2 + withdrawn], 0)
+    at += 2
+    version = 0
+    while at < stop:
+        flags, code = body[at], body[at + 1]
+        if flags & 0x10:
+            length, at = body[at + 2] << 8 | body[at + 3], at + 4
+        else:
+            length, at = body[at + 2], at + 3
+        if code == _MED:
+            version = int.from_bytes(body[at : at + length])
+        at += length
+    runs += _runs(body[stop:], version)
+    known = [(run, version) for run, version in runs if run.start >= 0 and run.stop <= routes]
+    return _Said(tuple(known), len(runs) - len(known))
+
+
+def _runs(nlri: bytes, version: int) -> list[tuple[range, int]]:
+    """Host prefixes as runs of route numbers that follow one another."""
+    found: list[tuple[range, int]] = []
+    start = stop = -1
+    for at in range(0, len(nlri), 5):
+        route = int.from_bytes(nlri[at + 1 : at + 5]) - FIRST_ROUTE if nlri[at] == 32 else -2
+        if route == stop:
+            stop += 1
+            continue
+        if stop != -1:
+            found.append((range(start, stop), version))
+        start, stop = route, route + 1
+    if stop != -1:
+        found.append((range(start, stop), version))
+    return found
 
 
 class Fleet:
@@ -309,6 +351,8 @@ class Fleet:
         self.sessions: list[Session] = []
         self.counts = Counts()
         self.on_established: Callable[[Session], None] | None = None
+        self.decoded: dict[bytes, _Said] = {}
+        """UPDATEs that came not long ago: all sessions get the same ones, and one decodes them."""
         self._first = int(IPv4Address(first_address))
         self._epoll = select.epoll()
         self._by_fd: dict[int, Session] = {}
@@ -403,7 +447,7 @@ class Fleet:
                     self.counts.expired += 1
                     self._lost(session, "hold timer expired here")
                     continue
-            if session.established:
+            if session.opened:
                 session.send(KEEPALIVE_MESSAGE)
             heapq.heappush(self._timers, (now + interval, next(self._order), session, sock))
         return now
