@@ -10,7 +10,7 @@ from routed.bgp.errors import Finding
 from routed.bgp.export import ExportTarget
 from routed.bgp.groups import GroupKey, Member
 from routed.bgp.message import RefreshSubtype, encode_route_refresh
-from routed.bgp.nlri import NO_FAMILIES, Family
+from routed.bgp.nlri import NO_FAMILIES, Family, with_family
 from routed.bgp.path import Source, SourceKind
 from routed.bgp.peer import Peer
 from routed.bgp.restart import long_lived_times, preserved_families, restart_families
@@ -77,7 +77,7 @@ class Attachment:
                 ribs[family].announce(sources[family], attributes, nlri)
             if update.end_of_rib is not None:
                 self._stale.end_of_rib(update.end_of_rib)
-                self._whole |= {update.end_of_rib}
+                self._whole = with_family(self._whole, update.end_of_rib)
                 whole.append(update.end_of_rib)
             if update.errors:
                 findings += update.errors

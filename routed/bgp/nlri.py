@@ -10,6 +10,7 @@ family is never in the bytes: a table, a session and a log each know their own.
 from __future__ import annotations
 
 import enum
+from functools import cache
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
@@ -39,6 +40,12 @@ class Family(enum.IntEnum):
 
 
 NO_FAMILIES: Final[frozenset[Family]] = frozenset()
+
+
+@cache
+def with_family(families: frozenset[Family], family: Family) -> frozenset[Family]:
+    """The families, and this one. Always the same object: thousands of peers have such a set."""
+    return families | {family}
 
 
 def from_network(network: Network) -> bytes:

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_address
+from itertools import count
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
 
@@ -101,6 +102,13 @@ class Router:
     """Knows the ways to next hops; None: all are taken to be reachable and equally near."""
 
 
+#: The paths that somebody holds, of all sources: a dictionary for each source would have 800 octets, and most
+#: have one path. The key begins with the source's epoch, another number for every source, and for a source
+#: that is to make its paths anew.
+_paths: WeakValueDictionary[tuple[object, ...], Path] = WeakValueDictionary()
+_epochs = count()
+
+
 class Source:
     """One origin of paths in one family: a peer's session, or a kind of local route.
 
@@ -109,7 +117,7 @@ class Source:
 
     __slots__ = (
         "__weakref__",
-        "_paths",
+        "_epoch",
         "add_path",
         "address",
         "address_key",
@@ -151,7 +159,7 @@ class Source:
         self.client = client
         self.allowed_local_as = allowed_local_as
         self.add_path = add_path
-        self._paths: WeakValueDictionary[object, Path] = WeakValueDictionary()
+        self._epoch = next(_epochs)
 
     def path(
         self,
@@ -163,10 +171,8 @@ class Source:
     ) -> Path:
         """The one path of this source with these values. `interface` (the outgoing link's name) and `metric`
         (the kernel's, smaller is better) belong to local routes."""
-        key: object = attributes
-        if path_id or interface is not None or metric is not None:
-            key = (attributes, path_id, interface, metric)
-        found = self._paths.get(key)
+        key = (self._epoch, attributes, path_id, interface, metric)
+        found = _paths.get(key)
         if found is None:
             preference = self._preference(attributes)
             ineligible = None
@@ -175,9 +181,7 @@ class Source:
                 better = (attributes.local_pref or 0) > PRIORITY_SUM - self.router.normal_priority
                 if better and preference != LONG_LIVED_STALE_PREFERENCE:
                     preference = OVERRIDE_PREFERENCE
-            found = self._paths[key] = Path(
-                self, attributes, path_id, interface, metric, preference, ineligible
-            )
+            found = _paths[key] = Path(self, attributes, path_id, interface, metric, preference, ineligible)
         return found
 
     def accepted_path(self, path: Path, attributes: AttributeSet) -> Path:
@@ -193,10 +197,10 @@ class Source:
     def _after_filter(self, path: Path, attributes: AttributeSet, reason: str | None) -> Path:
         if path.ineligible is not None:
             return path
-        key = (path, attributes, reason)
-        found = self._paths.get(key)
+        key = (self._epoch, path, attributes, reason)
+        found = _paths.get(key)
         if found is None:
-            found = self._paths[key] = Path(
+            found = _paths[key] = Path(
                 self,
                 attributes,
                 path.path_id,
@@ -214,7 +218,7 @@ class Source:
 
     def forget_paths(self) -> None:
         """Make paths anew from now on, after something in the source changed."""
-        self._paths.clear()
+        self._epoch = next(_epochs)
 
     def same_path(self, path: Path) -> Path:
         """The path with the values of `path`, checked anew where `forget_paths` was called since."""

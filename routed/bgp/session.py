@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Final
 
 from routed.bgp.capabilities import AddPathMode, Capabilities
@@ -717,13 +718,11 @@ class Session:
         return wait * self._rng.uniform(*_JITTER)
 
 
+@lru_cache
 def _in_all(first: frozenset[Family], *others: frozenset[Family]) -> frozenset[Family]:
-    """What is in all of them. All or none of it is an object that is there already: a set has 216 octets, and
-    most of a reflector's clients have the same."""
-    common = first.intersection(*others)
-    if not common:
-        return NO_FAMILIES
-    return first if common == first else common
+    """What is in all of them. Remembered, because a set has 216 octets, and most of a reflector's clients
+    have the same."""
+    return first.intersection(*others) or NO_FAMILIES
 
 
 def _down_text(detail: _Detail, sent: Notification | None) -> str:

@@ -16,6 +16,7 @@ from routed.bgp.bestpath import multipath, rank
 from routed.bgp.communities import LLGR_STALE, NO_LLGR
 from routed.bgp.nlri import Family
 from routed.bgp.path import Path, Source, SourceKind
+from routed.bgp.path import _paths as all_paths
 from routed.bgp.rib import LocRib, Run
 from tests.bgp.routes import LOCAL_AS, OUR_ADDRESS, ROUTER, address, local, nlri, peer
 
@@ -438,16 +439,20 @@ def test_recheck_makes_listeners_look_again() -> None:
     assert listener.calls == [[A, B]]
 
 
+def paths_held(source: Source) -> int:
+    return sum(path.source is source for path in all_paths.values())
+
+
 def test_paths_that_nobody_holds_are_forgotten() -> None:
     rib = LocRib(Family.IPV4)
     source = peer(2)
     for local_pref in range(100):
         rib.update(source, [(attributes(2, local_pref), [A])])
         rib.flush()
-    assert len(source._paths) == 1
+    assert paths_held(source) == 1
     rib.drop(source)
     rib.flush()
-    assert len(source._paths) == 0
+    assert paths_held(source) == 0
 
 
 def test_bulk_and_single_announcements_agree() -> None:
