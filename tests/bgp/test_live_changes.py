@@ -189,8 +189,13 @@ async def test_a_password_is_needed_and_a_wrong_one_is_hinted_at(wire: Wire) -> 
     b.set_peers(b.peer(a, password=OTHER))
     await sleep_until(a, 60)
     assert a.established() == b.established() == 0
-    b.speaker.set_peer(b.peer(a, password=PASSWORD))
-    await until(lambda: b.table() != {}, within=20)
+    b.speaker.set_peer(b.peer(a, password=PASSWORD, passive=True))
+    a.speaker.set_peer(a.peer(b, password=OTHER))
+    await sleep_until(a, 70)
+    a.speaker.set_peer(
+        a.peer(b, password=PASSWORD)
+    )  # it dials again at once, however long it would have waited
+    await until(lambda: b.table() != {}, within=1.1)
 
 
 @virtual
@@ -219,6 +224,22 @@ async def test_one_passive_end_is_reached_with_either_key_while_they_overlap(wir
     b.set_peers(b.peer(a, password=PASSWORD))
     await sleep_until(b, a.speaker.loop.time() + 60)
     assert b.established() == 0  # the new one was seen to work: the old one is void
+
+
+@virtual
+async def test_the_old_password_counts_for_a_while_after_a_long_session_with_it(wire: Wire) -> None:
+    a, b = Router(wire, 1), Router(wire, 2)
+    a.set_peers(a.peer(b, password=PASSWORD, passive=True))
+    b.set_peers(b.peer(a, password=PASSWORD))
+    await until(lambda: a.established() == 1)
+    a.speaker.set_peer(a.peer(b, password=OTHER, passive=True))
+    await sleep_until(a, 900)
+    b.kill()
+    await until(lambda: a.established() == 0)
+    await sleep_until(a, a.speaker.loop.time() + 300)
+    b.start()
+    b.set_peers(b.peer(a, password=PASSWORD))
+    await until(lambda: a.established() == 1, within=30)
 
 
 @virtual

@@ -18,10 +18,12 @@ from routed.bgp.nlri import Family, from_network
 from routed.bgp.peer import Peer
 from routed.bgp.speaker import Speaker
 from routed.bgp.tcp_options import Progress
-from routed.bgp.transport import Endpoint
+from routed.bgp.transport import Connection, Endpoint, Link
+from routed.log import get
 from routed.secret import SecretValue
 from tests.bgp.test_keepalives import free_port
 from tests.bgp.test_network import signs
+from tests.virtual import run
 
 V4 = Family.IPV4
 OLD, NEW = SecretValue(b"Cassata"), SecretValue(b"Granita")
@@ -195,9 +197,104 @@ async def test_a_socket_that_refuses_the_key_keeps_its_session(pair: Pair) -> No
     assert pair.flaps == [0, 0]
 
 
+class Owner:
+    """A peer that writes down what it is asked for."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.random = random.Random(1)
+        self.log = get("bgp")
+        self.connections: list[Connection] = []
+        self.protection: protection.Protection
+        self.listened_when_accepting: list[SecretValue | None] = []
+        self.listened: list[SecretValue | None] = []
+        self.keepalives = 0
+
+    def accept_waiting(self) -> None:
+        self.listened_when_accepting.append(self.protection.listening)
+
+    def send_keepalive(self) -> None:
+        self.keepalives += 1
+
+    def listen_key_changed(self) -> None:
+        self.listened.append(self.protection.listening)
+
+
+class Arriving:
+    """A connection on which something arrives just before its key is changed."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.keys: list[SecretValue | None] = []
+
+    def set_key(self, key: SecretValue | None) -> None:
+        self.received += 19
+        self.keys.append(key)
+
+    def set_hops(self, hops: int | None) -> None: ...
+
+    def progress(self) -> Progress:
+        return Progress(0, 0, self.received, 0)
+
+
+def lone(password: SecretValue | None) -> tuple[Owner, PeerConfig]:
+    owner = Owner()
+    config = PeerConfig(
+        name="lone",
+        remote=Endpoint(ip_address("127.0.0.2"), 179),
+        families=frozenset({V4}),
+        local_as=64512,
+        remote_as=64512,
+        password=password,
+    )
+    owner.protection = protection.Protection(config, owner)
+    return owner, config
+
+
+def test_what_waits_is_accepted_before_another_key_is_listened_for() -> None:
+    async def main() -> None:
+        owner, config = lone(OLD)
+        owner.protection.configure(replace(config, password=NEW))
+        assert owner.listened_when_accepting == [OLD]
+        assert owner.listened == [NEW]
+        await asyncio.sleep(5)
+        assert owner.listened_when_accepting == [OLD, NEW, OLD]
+        assert owner.listened == [NEW, OLD, NEW]
+        owner.protection.close()
+
+    run(main())
+
+
+def test_what_arrived_before_the_key_was_changed_proves_nothing() -> None:
+    async def main() -> None:
+        owner, config = lone(OLD)
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        control, end = Arriving(), Endpoint(ip_address("127.0.0.1"), 1)
+        handler: Any = None
+        connection = Connection(owner.loop, Link(ours, end, end, control), handler, memoryview(bytearray(99)))
+        owner.connections.append(connection)
+        owner.protection.attach(connection, dialed=False)
+        owner.protection.established(connection, 90)
+        owner.protection.configure(replace(config, password=NEW))
+        await asyncio.sleep(10)
+        assert control.keys[:2] == [NEW, OLD]  # a trial, and back
+        assert owner.keepalives > 0
+        assert owner.protection.old_key_in_use
+        owner.protection.detach(connection)
+        connection.close()
+        owner.protection.close()
+        theirs.close()
+
+    run(main())
+
+
 @over_tcp
 async def test_ttl_security_is_changed_on_the_living_session(pair: Pair) -> None:
     await start(pair, ttl_security_hops=1)
+    for peer in pair.peers:  # the end that dialed, and the one that accepted
+        assert peer.connection is not None
+        assert peer.connection._sock.getsockopt(socket.IPPROTO_IP, 21) == 255  # IP_MINTTL
     await pair.carries("10.1.0.0/26")
     for hops in (None, 5, 254):
         pair.configure(0, ttl_security_hops=hops)
