@@ -18,6 +18,9 @@ from routed.bgp.transport import Endpoint, Link, TcpControl, endpoint_of, explai
 from routed.secret import SecretValue
 
 LISTEN_BACKLOG: Final = 4096
+#: Connections that are accepted before all else has its turn: who connects without end must not have the loop
+#: for itself.
+ACCEPTS_A_TURN: Final = 256
 #: File descriptors that accepted connections leave for all else: dials, files, netlink.
 RESERVED_DESCRIPTORS: Final = 32
 #: How long to wait before more is accepted when there are no file descriptors left, seconds.
@@ -44,7 +47,7 @@ ExhaustedCallback = Callable[[int, OSError | None], None]
 
 
 class Listener:
-    """Accepts connections on one address and port; all that wait are taken in one turn of the loop."""
+    """Accepts connections on one address and port, many in one turn of the loop."""
 
     def __init__(
         self,
@@ -80,7 +83,7 @@ class Listener:
             sock.close()
             raise
         self.endpoint = endpoint_of(sock.getsockname())
-        loop.add_reader(sock.fileno(), self._on_readable)
+        loop.add_reader(sock.fileno(), self._accept_some)
 
     def set_key(self, remote: Prefix, key: SecretValue | None) -> None:
         """Want segments from these addresses signed with this key; None: with none. Established connections
@@ -95,8 +98,9 @@ class Listener:
 
     def accept_waiting(self) -> None:
         """Accept what waits, now."""
-        if self._resume_timer is None:
-            self._on_readable()
+        for _ in range(LISTEN_BACKLOG // ACCEPTS_A_TURN):
+            if self._resume_timer is not None or not self._accept_some():
+                return
 
     def close(self) -> None:
         """Accept what waits, and no more."""
@@ -107,26 +111,28 @@ class Listener:
             self._loop.remove_reader(self._sock.fileno())
             self._sock.close()
 
-    def _on_readable(self) -> None:
-        while True:
+    def _accept_some(self) -> bool:
+        """True where more may wait."""
+        for _ in range(ACCEPTS_A_TURN):
             try:
                 sock, name = self._sock.accept()
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self._pause(error)
-                    return
+                    return False
                 continue  # the peer was gone before it was accepted
             if sock.fileno() >= descriptors_for_connections():  # it is the lowest that was free
                 reset(sock)
                 self._pause(None)
-                return
+                return False
             try:
                 _prepare(sock)
                 self._on_accept(_link(sock, endpoint_of(name)))
             except OSError:
                 sock.close()
+        return True
 
     def _pause(self, error: OSError | None) -> None:
         """Out of descriptors: the backlog stays readable, so look again only after a while."""
@@ -138,7 +144,7 @@ class Listener:
     def _resume(self) -> None:
         self._resume_timer = None
         if self._sock.fileno() >= 0:
-            self._loop.add_reader(self._sock.fileno(), self._on_readable)
+            self._loop.add_reader(self._sock.fileno(), self._accept_some)
 
 
 def descriptors_for_connections() -> int:

@@ -8,12 +8,18 @@ import resource
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network, ip_address, ip_network
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import pytest
 
-from routed.bgp.network import AcceptCallback, Listener, TcpNetwork, descriptors_for_connections
+from routed.bgp.network import (
+    ACCEPTS_A_TURN,
+    AcceptCallback,
+    Listener,
+    TcpNetwork,
+    descriptors_for_connections,
+)
 from routed.bgp.nlri import Network as Prefix
 from routed.bgp.route import Address
 from routed.bgp.tcp_options import MAX_KEY_OCTETS, Progress, TcpOptions, key_problem, set_key
@@ -294,6 +300,38 @@ def test_without_descriptors_connections_wait_and_some_are_left_for_others() -> 
         for one in (*clients, *(link.sock for link in accepted)):
             one.close()
         listener.close()
+
+    asyncio.run(main())
+
+
+def test_who_connects_without_end_does_not_have_the_loop_for_itself() -> None:
+    async def main() -> None:
+        accepted = 0
+        turns: list[int] = []
+        clients: list[socket.socket] = []
+        loop = asyncio.get_running_loop()
+
+        def on_accept(link: Link) -> None:
+            nonlocal accepted
+            accepted += 1
+            link.sock.close()
+            if accepted < 2000:  # the next one is there before this one is done
+                clients.append(socket.create_connection(("127.0.0.1", listener.endpoint.port)))
+                clients.pop(0).close()
+
+        def turn() -> None:
+            turns.append(accepted)
+            if accepted < 2000:
+                loop.call_soon(turn)
+
+        listener = listen(on_accept)
+        clients.append(socket.create_connection(("127.0.0.1", listener.endpoint.port)))
+        turn()
+        await until(lambda: accepted >= 2000)
+        assert max(later - earlier for earlier, later in pairwise(turns)) <= ACCEPTS_A_TURN
+        listener.close()
+        for client in clients:
+            client.close()
 
     asyncio.run(main())
 
