@@ -56,6 +56,8 @@ def session_document(speaker: Speaker, peer: Peer) -> Document:
             "segments_dropped": peer.protection.dropped,
         },
         "agreed": _agreed(negotiated) if negotiated else None,
+        "ignored": dict(zip(("announcements", "reason"), speaker.ignored(peer), strict=True)),
+        "bad_updates": peer.findings,
         "flaps": session.flaps,
         "last_error": session.last_error,
     }
@@ -107,6 +109,12 @@ def speaker_document(speaker: Speaker) -> Document:
         "sessions": [session_document(speaker, peer) for peer in peers],
         "routes": {family.name.lower(): len(rib.routes) for family, rib in speaker.ribs.items()},
         "announced": announced(speaker),
+        "incidents": {
+            "connections_refused": speaker.incidents.refused,
+            "attempts_failed": speaker.incidents.attempts,
+            "sessions_ended": speaker.incidents.sessions,
+            "bad_updates": speaker.incidents.updates,
+        },
     }
 
 

@@ -49,13 +49,17 @@ def by_path_id(keys: Sequence[bytes]) -> Iterable[tuple[int, Sequence[bytes]]]:
 class AdjRibIn:
     """One source's table: the ineligible paths too, with the reason in the path."""
 
-    __slots__ = ("_beside", "hides", "policy", "routes", "source", "stale")
+    __slots__ = ("_beside", "hides", "ignored", "ignored_reason", "policy", "routes", "source", "stale")
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self.routes: dict[bytes, Entry] = {}
         """By NLRI. Several paths are in the order in which their identifiers came."""
         self._beside = 0  # paths more than prefixes
+        self.ignored = 0
+        """How many announcements had a path that must not be used: a loop, or our own next hop."""
+        self.ignored_reason: str | None = None
+        """Why, for the last of them."""
         self.policy: PathFilter | None = None
         self.hides = False
         """True where a route of it may not be in Loc-RIB: an ineligible one, or one that policy turned

@@ -181,6 +181,16 @@ class Attachment:
         """True while routes outlive their session, or did and are not all sent again."""
         return self._stale.restarting
 
+    def ignored(self) -> tuple[int, str | None]:
+        """How many of its announcements could not be used (loops), and why the last one."""
+        tables = [
+            table
+            for family, source in self.sources.items()
+            if (table := self._tables.ribs[family].sources.get(source))
+        ]
+        reasons = [table.ignored_reason for table in tables if table.ignored_reason is not None]
+        return sum(table.ignored for table in tables), reasons[-1] if reasons else None
+
     def received(self) -> Mapping[Family, int]:
         """The number of routes in Adj-RIB-In, by family."""
         tables = {family: self._tables.ribs[family].sources.get(one) for family, one in self.sources.items()}

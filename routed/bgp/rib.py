@@ -140,6 +140,9 @@ class LocRib:
         policy = adj_rib_in.policy
         if policy is not None or path.ineligible is not None:
             adj_rib_in.hides = True
+            if path.ineligible is not None:
+                adj_rib_in.ignored += len(nlri)
+                adj_rib_in.ignored_reason = path.ineligible
         # A table transfer is nearly all prefixes that are new everywhere, and where attributes change,
         # prefixes that nobody else has: no loop in Python over those. The loops below do the same for each.
         elif self._is_new(adj_rib_in, nlri):

@@ -20,6 +20,7 @@ from routed.bgp.clients import Clients
 from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
 from routed.bgp.errors import Cease
 from routed.bgp.handover import Handover
+from routed.bgp.incidents import Incidents
 from routed.bgp.listening import Listeners
 from routed.bgp.network import Network, TcpNetwork, descriptors_for_connections
 from routed.bgp.nlri import Family
@@ -86,7 +87,8 @@ class Speaker:
         self.tables = Tables(config, self._schedule_flush, next_hops)
         self.ribs = self.tables.ribs
         self.groups = self.tables.groups
-        self.refused_connections = 0
+        self.incidents = Incidents()
+        """What peers did wrong."""
         self._listener = listener
         self._attached: dict[Peer, Attachment] = {}
         self._by_address: dict[Address, list[Peer]] = {}
@@ -269,6 +271,10 @@ class Speaker:
         """The number of routes in the peer's Adj-RIB-In, by family."""
         return self._attached[peer].received()
 
+    def ignored(self, peer: Peer) -> tuple[int, str | None]:
+        """How many announcements of the peer's session could not be used (loops), and why the last one."""
+        return self._attached[peer].ignored()
+
     def advertised(self, peer: Peer) -> Mapping[Family, int]:
         """The number of routes the peer is told of, by family. Counts its own among them where its group
         has any."""
@@ -297,6 +303,7 @@ class Speaker:
         for family in whole:
             self._convergence.end_of_rib(peer.name, family)
         for finding in findings:
+            self.incidents.finding(finding)
             peer.log_finding(str(finding))
         if peer.prefix_limit is not None and self._over_limit(peer) is not None:
             # Not from here: the session may be in the middle of what it read.
@@ -311,6 +318,7 @@ class Speaker:
 
     def on_down(self, peer: Peer, down: sans_io.Down) -> None:
         """A session, or an attempt, has ended."""
+        self.incidents.down(down)
         if not down.was_established:
             peer.log.debug("attempt failed", reason=down.text)
             if peer.config.dynamic and peer.name in self.peers:
@@ -439,7 +447,8 @@ class Speaker:
         """A connection from somewhere: give it to the peer it belongs to."""
         peer = self._peer_for(link.remote)
         if peer is None:
-            self.refused_connections += 1
+            self.incidents.refused += 1
+            self._listener.on_status()
             self.log.debug(
                 "connection refused: no peer has this address", remote=str(link.remote), local=str(link.local)
             )

@@ -236,7 +236,7 @@ async def test_connections_from_an_address_without_a_peer_are_reset(wire: Wire) 
     for _ in range(200):
         bogus.connect("10.7.7.7")
     assert bogus.open() == 0
-    assert a.speaker.refused_connections == 200
+    assert a.speaker.incidents.refused == 200
     assert not a.speaker.peers
 
 

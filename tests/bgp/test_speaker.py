@@ -331,7 +331,7 @@ async def test_clients_of_a_range_come_and_go(wire: Wire) -> None:
     stranger.set_peers(stranger.peer(reflector))
     await until(lambda: all(len(client.table()) == 3 for client in clients))
     assert stranger.established() == 0
-    assert reflector.speaker.refused_connections > 0
+    assert reflector.speaker.incidents.refused > 0
     clients[0].speaker.close(graceful=False)
     await until(lambda: len(clients[1].table()) == 2)
     await until(lambda: len(reflector.speaker.peers) == 2)
