@@ -325,7 +325,7 @@ class Agent:
     async def _open_kernel(self) -> tuple[FibProtocol, MonitorProtocol, KernelSnapshot]:
         """The kernel's two sides, with what an earlier run left adopted, and what is there now."""
         if self.options.use_kernel and not self.options.reflector:
-            # Not at the top: netlink costs 14 MB and a quarter of a second that a reflector does not need.
+            # Not at the top: a reflector does not need it.
             from routed.kernel.fib import Fib
             from routed.kernel.monitor import Monitor
 

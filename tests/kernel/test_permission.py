@@ -54,7 +54,7 @@ def test_a_socket_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch, netns: 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr("routed.kernel.netlink.pyroute2_netns.create_socket", refuse)
+    monkeypatch.setattr("routed.kernel.netlink._socket", refuse)
     with pytest.raises(KernelUnavailable, match="Operation not permitted") as caught:
         RouteSocket.open(netns=netns)
     assert "--no-kernel" in str(caught.value)
