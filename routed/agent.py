@@ -270,8 +270,7 @@ class Agent:
 
     def _still_client(self, name: str, config: PeerConfig) -> PeerConfig:
         """For a while yet a client, where the running peer `name` is one and is to be none: it may have no
-        other
-        way to what we reflect to it."""
+        other way to what we reflect to it."""
         running = self._speaker.peers.get(name)
         if running is None or not running.config.route_reflector_client or config.route_reflector_client:
             return config

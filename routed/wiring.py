@@ -96,10 +96,8 @@ class PeerTable:
     """The sessions that the records want, and the peerings that run for them.
 
     Two sessions to one address and port would be one TCP connection too many: where a BGPPeer names a node
-    that
-    the mesh reaches too, the BGPPeer counts. And a session that only changes its name, as when a mesh peer
-    becomes
-    a reflector, stays up."""
+    that the mesh reaches too, the BGPPeer counts. And a session that only changes its name, as when a mesh
+    peer becomes a reflector, stays up."""
 
     def __init__(self, *, both_families: bool = False) -> None:
         """`both_families`: as for `peer_config`."""

@@ -286,8 +286,7 @@ def _event(monitor: netns.Process, cidr: str) -> tuple[float, str] | None:
 
 def upgrade(machines: Machines) -> bool:
     """Ends routed on a node and starts it anew, as an upgrade does, while packets go to and from its pods;
-    True
-    where all arrived."""
+    True where all arrived."""
     node = UPGRADED
     speaker = machines.speakers[node]
     show.heading(f"An upgrade of routed on {node}: SIGTERM, then a new process")

@@ -115,8 +115,7 @@ class Machines:
 
     def link_locals(self) -> dict[str, str]:
         """The IPv6 address of the cluster's network by link-local address: a kernel route may go by way of
-        the
-        second, where the router that announced it gave both (RFC 2545)."""
+        the second, where the router that announced it gave both (RFC 2545)."""
         machines = [speaker.machine for speaker in self.speakers.values()]
         if self.router is not None:
             machines.append(self.router.machine)

@@ -1,11 +1,9 @@
 """Letting go of a peering without a gap: when a node moves from the mesh to reflectors, or back.
 
-The records change at once, the sessions cannot. A peering that they no longer name is kept, retiring, until
-every
-route it gives us is also known from a peer that stays; bounded, so that a route which nobody else has
-cannot keep
-it for ever. If the other end lets go first, what it told us stays in use for the same time.
-"""
+The records change at once, the sessions cannot. A peering that they no longer name is kept, retiring,
+until every route it gives us is also known from a peer that stays; bounded, so that a route which nobody
+else has cannot keep it for ever. If the other end lets go first, what it told us stays in use for the same
+time."""
 
 from __future__ import annotations
 

@@ -339,8 +339,7 @@ class Peer:
 
     def _arm(self) -> None:
         """Have the session woken at its deadline. A timer that is early is left alone: a hold timer that
-        every
-        message moves would otherwise cost a new one a message."""
+        every message moves would otherwise cost a new one a message."""
         deadline = self.session.deadline
         if deadline is None:
             self._cancel_timer()

@@ -105,8 +105,7 @@ class Convergence:
 
     def established(self, peer: str, negotiated: Negotiated) -> None:
         """Its session is up. One without graceful restart sends no End-of-RIB that it promised, and one
-        that is
-        restarting itself may be waiting for ours (RFC 4724 section 4.1): neither is waited for."""
+        that is restarting itself may be waiting for ours (RFC 4724 section 4.1): neither is waited for."""
         if not self.pending:
             return
         self._established.add(peer)

@@ -48,9 +48,8 @@ def wait_for_sessions(speaker: RoutedProcess, prefix: str, count: int) -> None:
 
 @pytest.mark.netns
 def test_from_mesh_to_reflector_and_back_loses_no_packet(lab: Lab) -> None:
-    """Each node hears of the change at another time, as in a real cluster; the next only when the one
-    before has
-    acted on it."""
+    """Each node hears of the change at another time, as in a real cluster: the next only when the one before
+    has acted on it."""
     names = ["worker01", "worker02", "control01"]
     machines = {
         name: lab.machine(name, f"192.0.2.{number}/24", f"2001:db8::{number}/64")
