@@ -4,6 +4,7 @@ command runs and fails."""
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,10 +15,12 @@ __all__ = [
     "Datastore",
     "LogFormat",
     "LogLevel",
+    "Secrets",
     "configure_logging",
     "fail",
     "node_name",
     "run_until_stopped",
+    "use_secrets",
 ]
 
 
@@ -43,7 +46,17 @@ Datastore = Annotated[
         default_factory=_datastore_of_calico_node,
         show_default="as calico-node: DATASTORE_TYPE, ETCD_ENDPOINTS",
         help="Where the records are: file:PATH, a YAML file or a folder of them; etcd://HOST:PORT,...; "
-        "kubernetes:.",
+        "mqtt://HOST:PORT/PREFIX; kubernetes:.",
+    ),
+]
+Secrets = Annotated[
+    Path | None,
+    typer.Option(
+        "--secrets",
+        envvar="ROUTED_SECRETS",
+        metavar="DIR",
+        help="With --datastore mqtt:..., over which no secret goes: mounted Secrets, as files "
+        "DIR/NAME/KEY. They are of the namespace NAMESPACE, or kube-system.",
     ),
 ]
 LogLevel = Annotated[
@@ -62,3 +75,9 @@ LogFormat = Annotated[
         help="console, json, or auto: console on a terminal, else json.",
     ),
 ]
+
+
+def use_secrets(folder: Path | None) -> None:
+    """Lets the datastore that this process opens find the mounted Secrets."""
+    if folder is not None:
+        os.environ["ROUTED_SECRETS"] = str(folder)

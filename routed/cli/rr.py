@@ -139,9 +139,12 @@ def rr(
             "--status-file", envvar="ROUTED_STATUS_FILE", help="Write the state as JSON here, on each change."
         ),
     ] = None,
+    secrets: common.Secrets = None,
     log_level: common.LogLevel = None,
     log_format: common.LogFormat = "auto",
 ) -> None:
     """Reflect routes among clients (RFC 4456): no kernel routes, no privileges needed on a port above
     1023."""
-    daemon.start("rr", locals())  # every option, by the name of its parameter
+    options = locals()  # every option, by the name of its parameter
+    common.use_secrets(options.pop("secrets"))
+    daemon.start("rr", options)

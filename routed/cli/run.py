@@ -69,6 +69,7 @@ def run(
             "--status-file", envvar="ROUTED_STATUS_FILE", help="Write the state as JSON here, on each change."
         ),
     ] = None,
+    secrets: common.Secrets = None,
     log_level: common.LogLevel = None,
     log_format: common.LogFormat = "auto",
 ) -> None:
@@ -77,4 +78,6 @@ def run(
 
     Nothing needs a reload: a changed record is in force at once. SIGTERM stops it within a second; kernel
     routes stay."""
-    daemon.start("run", locals())  # every option, by the name of its parameter
+    options = locals()  # every option, by the name of its parameter
+    common.use_secrets(options.pop("secrets"))
+    daemon.start("run", options)

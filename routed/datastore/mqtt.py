@@ -137,6 +137,8 @@ class _MqttFollower(Follower):
                 self.feed.lost(f"{self.options}: {complaint}")
             self.complaint = complaint
             return
+        if not self.relays.there:
+            return  # Their words may be on the way.
         if not self._is_all:
             if self.loop.time() - self.last_record > STUCK:
                 raise UnavailableError(
@@ -166,8 +168,6 @@ class _MqttFollower(Follower):
 
     def _store(self) -> bool:
         """Brings the store to what there is. Gives whether something is different."""
-        if not self.relays.there:
-            return False
         store, changed = self.feed.store, bool(self.waiting) or self.problems_changed
         if self.fresh:
             for topic in self.stored.topics() - self.contents.topics():

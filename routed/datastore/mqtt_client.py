@@ -57,7 +57,7 @@ def read_url(url: str, environ: Mapping[str, str]) -> MqttOptions:
     if scheme not in _PORTS or not parts.hostname:
         raise ValueError("mqtt: write mqtt://HOST:PORT/PREFIX (mqtts:// with TLS)")
     prefix = unquote(parts.path).strip("/")
-    if parts.query or parts.fragment or not prefix or set(prefix) & set("+#\0") or prefix.startswith("$"):
+    if set(url) & set("?#") or not prefix or set(prefix) & set("+#\0") or prefix.startswith("$"):
         raise ValueError(
             f"{scheme}://{parts.hostname}: a prefix of topics follows, such as /calico, without '+', '#' "
             "and '?' and not beginning with '$'"

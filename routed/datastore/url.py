@@ -68,7 +68,7 @@ def _open_mqtt(rest: str, environ: Environ, wanted: Wanted, scheme: str = "mqtt"
     from routed.datastore.mqtt_client import read_url
 
     folder = environ.get("ROUTED_SECRETS")
-    namespace = environ.get("ROUTED_SECRETS_NAMESPACE") or "kube-system"
+    namespace = environ.get("NAMESPACE", "kube-system")
     options = read_url(f"{scheme}:{rest}", environ)
     return MqttDatastore(options, Path(folder) if folder else None, namespace)
 
