@@ -18,7 +18,6 @@ from routed import __version__, log
 from routed.bgp import handover
 from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
 from routed.bgp.nlri import Family, Network, from_network
-from routed.bgp.path import SourceKind
 from routed.bgp.speaker import Speaker
 from routed.bgp.transport import Endpoint
 from routed.datastore.base import Batch, Changes, Datastore, Lost, Restored, Snapshot
@@ -28,7 +27,6 @@ from routed.intent.types import (
     IntentDelta,
     NodeIntent,
     OriginatedRoute,
-    OriginKind,
     PeeringKind,
     SessionIntent,
 )
@@ -41,7 +39,7 @@ from routed.next_hops import NextHops
 from routed.resources import Problem
 from routed.rr.process import log_start, until_stopped
 from routed.status import Document, StatusFile, speaker_document
-from routed.wiring import PeerTable, speaker_config
+from routed.wiring import PeerTable, source_kind, speaker_config
 from routed.workload_files import follow_workload_files
 
 #: Routes that are not in the kernel, of which the status gives the reason: at most so many of each family.
@@ -294,8 +292,8 @@ class Agent:
         """One route of our own came, changed or went."""
         family, nlri = Family.of(network), from_network(network)
         old = self._writer.originate(family, nlri, route)
-        kind = None if route is None else _source_kind(route)
-        old_kind = None if old is None else _source_kind(old)
+        kind = None if route is None else source_kind(route)
+        old_kind = None if old is None else source_kind(old)
         if old_kind is not None and old_kind is not kind:
             self._speaker.withdraw(family, nlri, old_kind)
         if kind is not None and kind is not old_kind:
@@ -390,10 +388,3 @@ class Agent:
                 "not_installed": self._writer.not_installed(MOST_NOT_INSTALLED),
             },
         }
-
-
-def _source_kind(route: OriginatedRoute) -> SourceKind | None:
-    """Which local source an originated route is of in Loc-RIB; None: it is not for BGP."""
-    if not route.advertise or route.gateway is not None:
-        return None
-    return SourceKind.ALLOCATED if route.kind is OriginKind.BORROWED else SourceKind.STATIC

@@ -9,10 +9,11 @@ from ipaddress import IPv4Address, IPv6Address
 
 from routed.bgp.config import PeerConfig, SpeakerConfig
 from routed.bgp.nlri import Family
+from routed.bgp.path import SourceKind
 from routed.bgp.route import Address
 from routed.bgp.tcp_options import key_problem
 from routed.bgp.transport import Endpoint
-from routed.intent.types import NodeIntent, PeeringKind, SessionIntent
+from routed.intent.types import NodeIntent, OriginatedRoute, OriginKind, PeeringKind, SessionIntent
 from routed.resources import Problem
 
 _ANY_ADDRESS = (IPv4Address("0.0.0.0"), IPv6Address("::"))
@@ -76,6 +77,13 @@ def _held(session: SessionIntent) -> str | None:
     return str(
         Problem(session.record, f"spec.{field}.secretKeyRef", f"the password cannot be used: {reason}")
     )
+
+
+def source_kind(route: OriginatedRoute) -> SourceKind | None:
+    """Which local source an originated route is of in Loc-RIB; None: it is not for BGP."""
+    if not route.advertise or route.gateway is not None:
+        return None
+    return SourceKind.ALLOCATED if route.kind is OriginKind.BORROWED else SourceKind.STATIC
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,11 @@ from routed.intent.types import (
     FamilyIntent,
     NextHopMode,
     NodeIntent,
-    OriginatedRoute,
-    OriginKind,
     PeeringKind,
     SessionIntent,
 )
 from routed.resources import Address
+from routed.wiring import source_kind
 
 _ORIGIN_WORDS: Final = ("igp", "egp", "incomplete")
 
@@ -90,13 +89,6 @@ def exported_routes(intent: NodeIntent, group: ExportGroup) -> dict[Network, Att
         if decision.attributes is not None:
             routes[network] = decision.attributes
     return routes
-
-
-def source_kind(route: OriginatedRoute) -> SourceKind | None:
-    """Which local source an originated route is of; None: it is not for BGP."""
-    if not route.advertise or route.gateway is not None:
-        return None
-    return SourceKind.ALLOCATED if route.kind is OriginKind.BORROWED else SourceKind.STATIC
 
 
 def _router(intent: NodeIntent, family: FamilyIntent, router_id: IPv4Address) -> Router:
