@@ -33,8 +33,9 @@ from routed.render.exabgp import (
     without_exabgp_passwords,
     word,
 )
-from routed.render.exabgp_export import ExportGroup, export_group, exported_routes, local_address, source_kind
+from routed.render.exabgp_export import ExportGroup, export_group, exported_routes, local_address
 from routed.resources import BGPPeer, Key, Network, Node, PeerAddress, Record, parse_record
+from routed.wiring import source_kind
 from tests.intent.clusters import EVERYTHING, records
 
 GOLDEN = Path(__file__).parent / "test_exabgp_golden"
