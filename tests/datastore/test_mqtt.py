@@ -308,6 +308,26 @@ def test_what_others_write_is_put_right(tmp_path: Path) -> None:
     run(scenario())
 
 
+def test_a_broker_that_drops_messages_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As mosquitto does where it is not set up for so many: what there is is part of all, and not taken."""
+    monkeypatch.setattr(mqtt, "STUCK", 0.5)
+
+    async def scenario() -> None:
+        records = Records(tmp_path / "records", *(peer(f"p{number}") for number in range(400)))
+        extra = "allow_anonymous true\nmax_queued_messages 100\nmax_inflight_messages 20\n"
+        async with (
+            Mosquitto(tmp_path / "mosquitto", extra=extra) as server,
+            observing(server.port, TOPICS.snapshot) as observer,
+            relaying(records, server.port, "one"),
+        ):
+            await observer.until(led_by(observer, "one"))
+            async with following(reader(server.port)) as watch:
+                await watch.until(lambda: "max_queued_messages" in reasons(watch))
+                assert not [event for event in watch.seen if isinstance(event, Snapshot)]
+
+    run(scenario())
+
+
 # Secrets
 
 
