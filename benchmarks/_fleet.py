@@ -16,7 +16,7 @@ import socket
 import struct
 import time
 from array import array
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
@@ -40,12 +40,22 @@ def message(kind: int, body: bytes = b"") -> bytes:
     return MARKER + struct.pack("!HB", 19 + len(body), kind) + body
 
 
+def open_message(asn: int, identifier: bytes, hold_time: int, four_octet_as: bool = True) -> bytes:
+    """An OPEN for IPv4 unicast, with route refresh."""
+    capabilities = b"\x01\x04\0\1\0\1" + b"\x02\0"
+    if four_octet_as:
+        capabilities += b"\x41\x04" + asn.to_bytes(4)
+    parameter = bytes((2, len(capabilities))) + capabilities
+    head = struct.pack("!BHH", 4, asn if asn < 65536 else 23456, hold_time)
+    return message(OPEN, head + identifier + bytes((len(parameter),)) + parameter)
+
+
 def nlri(routes: Iterable[int]) -> bytes:
     """The prefixes of these routes."""
     return b"".join(b"\x20" + (FIRST_ROUTE + route).to_bytes(4) for route in routes)
 
 
-def announcement(routes: list[int], version: int, next_hop: bytes, extra: bytes = b"") -> bytes:
+def announcement(routes: Sequence[int], version: int, next_hop: bytes, extra: bytes = b"") -> bytes:
     """UPDATEs that announce routes in one version. `extra`: more path attributes, of higher type codes."""
     attributes = (
         b"\x40\x01\x01\0\x40\x02\0\x40\x03\x04"
@@ -62,7 +72,7 @@ def announcement(routes: list[int], version: int, next_hop: bytes, extra: bytes 
     )
 
 
-def withdrawal(routes: list[int]) -> bytes:
+def withdrawal(routes: Sequence[int]) -> bytes:
     """UPDATEs that withdraw routes."""
     return b"".join(
         message(UPDATE, struct.pack("!H", 5 * len(some)) + nlri(some) + b"\0\0")
@@ -228,15 +238,8 @@ class Session:
 
     def _open(self) -> bytes:
         settings = self._fleet.settings
-        capabilities = b"\x01\x04\0\1\0\1" + b"\x02\0"
-        if settings.four_octet_as:
-            capabilities += b"\x41\x04" + settings.asn.to_bytes(4)
-        parameter = bytes((2, len(capabilities))) + capabilities
         identifier = (0xAC100000 + self.number).to_bytes(4)
-        head = struct.pack(
-            "!BHH", 4, min(settings.asn, 23456 if settings.asn > 65535 else 65535), settings.hold_time
-        )
-        return message(OPEN, head + identifier + bytes((len(parameter),)) + parameter)
+        return open_message(settings.asn, identifier, settings.hold_time, settings.four_octet_as)
 
     def _read(self) -> None:
         """Take what is there."""

@@ -56,6 +56,7 @@ def session_document(speaker: Speaker, peer: Peer) -> Document:
             "segments_dropped": peer.protection.dropped,
         },
         "agreed": _agreed(negotiated) if negotiated else None,
+        "unsent_octets": speaker.unsent(peer),
         "ignored": dict(zip(("announcements", "reason"), speaker.ignored(peer), strict=True)),
         "bad_updates": peer.findings,
         "flaps": session.flaps,
@@ -111,6 +112,7 @@ def speaker_document(speaker: Speaker) -> Document:
         "announced": announced(speaker),
         "incidents": {
             "connections_refused": speaker.incidents.refused,
+            "second_connections": speaker.incidents.second_connections,
             "attempts_failed": speaker.incidents.attempts,
             "sessions_ended": speaker.incidents.sessions,
             "bad_updates": speaker.incidents.updates,

@@ -18,6 +18,8 @@ class Incidents:
     def __init__(self) -> None:
         self.refused = 0
         """Connections from an address that no peer has."""
+        self.second_connections = 0
+        """Connections of a peer whose session was up. One that restarted makes one, too."""
         self.attempts: dict[str, int] = {}
         """Connections that came to no session, by what ended them."""
         self.sessions: dict[str, int] = {}

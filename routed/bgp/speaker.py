@@ -275,6 +275,10 @@ class Speaker:
         """How many announcements of the peer's session could not be used (loops), and why the last one."""
         return self._attached[peer].ignored()
 
+    def unsent(self, peer: Peer) -> int:
+        """How many octets of UPDATEs the peer has not taken yet, about: that it does not read shows here."""
+        return sum(member.octets_behind for member in self._attached[peer].members.values())
+
     def advertised(self, peer: Peer) -> Mapping[Family, int]:
         """The number of routes the peer is told of, by family. Counts its own among them where its group
         has any."""
@@ -458,6 +462,9 @@ class Speaker:
             peer.session.last_error = "connection refused: no listening socket has room for the password"
             reset(link.sock)
             return
+        if peer.established:
+            self.incidents.second_connections += 1
+            self._listener.on_status()
         peer.accept(link)
 
     def _peer_for(self, remote: Endpoint) -> Peer | None:
