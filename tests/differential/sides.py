@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from tests.daemons import parse_bird_routes
 from tests.differential.cluster import ADDRESSES, LENGTHS, NODE, Change, Cluster, Peer
 from tests.differential.outcome import Outcome, kernel_outcome, peer_outcome
-from tests.netns import Lab, Machine
+from tests.netns import Lab, Machine, wait_for
 from tests.raw_peer import FOUR_OCTET_AS, Options, RawPeer, message, multiprotocol
 from tests.recorder import Kind
 from tests.rendered_bird import BIRD_PROTOCOL, TUNNEL_REALM, RenderedBird
@@ -175,6 +175,15 @@ class BirdSide(Side):
     def _start_daemon(self) -> None:
         self.bird = RenderedBird(self.node, self.records, self.cluster.environment)
         self.bird.start()
+
+    def settled(self, timeout: float = 20.0) -> Outcome:
+        # Until it has waited for its peers BIRD programs no route, which looks as quiet as the end.
+        wait_for(self._recovered, "BIRD's graceful restart is over")
+        return super().settled(timeout)
+
+    def _recovered(self) -> bool:
+        answers = (self.bird.ask(program, "show", "status") for program in ("bird", "bird6"))
+        return all("recovery in progress" not in answer for answer in answers)
 
     def _tunnelled(self, routes: list[dict[str, Any]]) -> dict[str, str]:
         # A blackhole has the mark too, and is none the less a blackhole.
