@@ -164,6 +164,19 @@ class AttributeSet:
                 changes[code] = encoded or (b"" if code == Code.AS_PATH else None)
         return intern_attributes(_changed(self.wire, changes) if changes else self.wire, new_hop)
 
+    def splice(self, octets: bytes, first: int, last: int) -> AttributeSet:
+        """The set with `octets`, encoded attributes in ascending order of type, in place of all those of the
+        types `first` to `last`. What `replace` does, for one who has the octets: neither set is decoded."""
+        wire = self.wire
+        start = end = 0
+        for _flags, code, _at, _value, stop in split_attributes(wire):
+            if code > last:
+                break
+            if code < first:
+                start = stop
+            end = stop
+        return intern_attributes(b"".join((wire[:start], octets, wire[end:])), self.next_hop)
+
     def prepend_as(self, asn: int, count: int = 1) -> AttributeSet:
         """The set with `asn` in front of AS_PATH, `count` times (RFC 4271 section 5.1.2 b)."""
         return self.replace(as_path=prepend(self.as_path, asn, count))

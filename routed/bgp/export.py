@@ -119,7 +119,8 @@ def exported(path: Path, target: ExportTarget) -> AttributeSet:
     if hop != attributes.next_hop:
         changes["next_hop"] = hop
     preference = local_pref(path)
-    if preference != attributes.local_pref:
+    # Not that of `attributes`, which is the same: to ask for it would decode a set that nobody else asks.
+    if preference != path.attributes.local_pref:
         changes["local_pref"] = preference
     if target.ebgp:
         # RFC 4271 section 5.1.2 b; a MED from another AS stays there (5.1.4); RFC 4456 section 8

@@ -6,6 +6,7 @@ Best path, export and the input checks call these; there is no state here.
 from __future__ import annotations
 
 from routed.bgp.attributes import AttributeSet
+from routed.bgp.path_attributes import OPTIONAL, Code, encode_attribute
 
 
 def may_reflect(*, from_client: bool, to_client: bool) -> bool:
@@ -20,10 +21,12 @@ def reflected(attributes: AttributeSet, originator_id: bytes, cluster_id: bytes)
     none, our CLUSTER_ID goes in front of CLUSTER_LIST, and nothing else changes.
 
     `originator_id` is the BGP identifier of the peer that the path came from; both arguments four octets."""
-    clusters = (cluster_id, *attributes.cluster_list)
+    clusters = b"".join((cluster_id, *attributes.cluster_list))
+    octets = encode_attribute(OPTIONAL, Code.CLUSTER_LIST, clusters)
     if attributes.originator_id is None:
-        return attributes.replace(originator_id=originator_id, cluster_list=clusters)
-    return attributes.replace(cluster_list=clusters)
+        octets = encode_attribute(OPTIONAL, Code.ORIGINATOR_ID, originator_id) + octets
+        return attributes.splice(octets, Code.ORIGINATOR_ID, Code.CLUSTER_LIST)
+    return attributes.splice(octets, Code.CLUSTER_LIST, Code.CLUSTER_LIST)
 
 
 def reflection_loop(attributes: AttributeSet, router_id: bytes, cluster_id: bytes | None) -> str | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from routed.bgp.attributes import AttributeSet, originate
 from routed.rr.reflection import may_reflect, reflected, reflection_loop
@@ -31,6 +33,28 @@ def test_a_second_reflector_keeps_it_and_prepends_its_cluster() -> None:
     """Section 8; the order of CLUSTER_LIST is the way the path came."""
     twice = reflected(reflected(RECEIVED, ORIGINATOR, CLUSTER), b"\1\1\1\1", OTHER)
     assert (twice.originator_id, twice.cluster_list) == (ORIGINATOR, (OTHER, CLUSTER))
+
+
+@given(
+    local_pref=st.none() | st.integers(0, 0xFFFFFFFF),
+    communities=st.lists(st.integers(0, 0xFFFFFFFF), max_size=70),
+    originator=st.none() | st.binary(min_size=4, max_size=4),
+    clusters=st.lists(st.binary(min_size=4, max_size=4), max_size=70),
+    large=st.lists(st.just((1, 2, 3)), max_size=1),
+)
+def test_reflected_octets_are_those_of_replaced_attributes(
+    local_pref: int | None,
+    communities: list[int],
+    originator: bytes | None,
+    clusters: list[bytes],
+    large: list[tuple[int, int, int]],
+) -> None:
+    """Whatever stands before, between and behind the two attributes, and however long they are."""
+    received = originate(
+        next_hop=ORIGINATOR, local_pref=local_pref, communities=communities, large_communities=large
+    ).replace(originator_id=originator, cluster_list=clusters)
+    expected = received.replace(originator_id=originator or OTHER, cluster_list=[CLUSTER, *clusters])
+    assert reflected(received, OTHER, CLUSTER) is expected
 
 
 @pytest.mark.parametrize(
