@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import ssl
@@ -130,8 +131,8 @@ class _Channel(Channel):
         except TimeoutError:
             raise OSError(f"no connection within {CONNECT_TIMEOUT:g} s") from None
         except ConnectionError as error:
-            # asyncio's own, without a number: TCP was there, and went in the middle of TLS.
-            if self._ssl is not None and error.errno is None:
+            # TCP was there, and went in the middle of TLS: asyncio's own error, without a number, or a reset.
+            if self._ssl is not None and error.errno in (None, errno.ECONNRESET, errno.EPIPE):
                 raise OSError("it ended the connection in the TLS handshake: has it TLS?") from None
             raise
 
