@@ -31,15 +31,18 @@ GC_THRESHOLDS: Final = (20_000, 20, 10)
 _DAEMONS: Final = {"run": "routed.daemon.node", "rr": "routed.daemon.reflector"}
 #: Holds a daemon's name and its options, as JSON. Not an argument: a datastore's URL may have a password.
 _HANDED_OVER: Final = "_ROUTED_DAEMON"
+#: For glibc's malloc(3): give blocks from this size on back as they are freed. Left alone it raises that
+#: size as it goes, to 32 MB, and what a table that grew has left behind stays: a sixth of a reflector with
+#: a million routes.
+_ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": str(256 * 1024)}
 
 
 def start(daemon: str, options: Mapping[str, object]) -> NoReturn:
     """Become a daemon. `options`, by their names, are what JSON can say; paths go as text."""
     handed_over = json.dumps((daemon, options), default=os.fspath)
     sys.stdout.flush()
-    os.execve(  # noqa: S606 - no shell is wanted
-        sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, _HANDED_OVER: handed_over}
-    )
+    environment = {**_ALLOCATOR, **os.environ, _HANDED_OVER: handed_over}
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - no shell
 
 
 def run_handed_over() -> bool:
