@@ -137,6 +137,11 @@ class _Channel(Channel):
             raise
 
     @property
+    def encrypted(self) -> bool:
+        """Whether TLS is between us."""
+        return self._ssl is not None
+
+    @property
     def protocol(self) -> _Protocol | None:
         """The connection, None before there is one."""
         return self._protocol if isinstance(self._protocol, _Protocol) else None
@@ -167,6 +172,7 @@ def _words(error: BaseException) -> str:
 
 
 # AssertionError: grpclib's word for a message that ends before its length.
+_RESETS = (os.strerror(errno.ECONNRESET), os.strerror(errno.EPIPE))
 _FAULTS = (StreamTerminatedError, ProtocolError, H2Error, OSError, wire.WireError, AssertionError)
 
 
@@ -275,11 +281,22 @@ class Connection:
         if self._silent:
             return f"it has not answered for {ANSWER_TIME:g} s"
         protocol = self._channel.protocol
-        if protocol is None or not isinstance(error, StreamTerminatedError):
-            return _words(error)
-        if not protocol.loss and protocol.connection.last_data_received is None:
+        unheard = protocol is None or protocol.connection.last_data_received is None
+        words = protocol.loss if protocol is not None and isinstance(error, StreamTerminatedError) else ""
+        words = words or _words(error)
+        if unheard and words in _RESETS and self._channel.encrypted:
+            # Under TLS 1.3 our handshake is over before the server has judged our
+            # certificate, and its reset can
+            # overtake its alert.
+            return "TLS: it ended the connection: it wants a client certificate, or does not accept this one"
+        if (
+            unheard
+            and protocol is not None
+            and not protocol.loss
+            and isinstance(error, StreamTerminatedError)
+        ):
             return "it ended the connection without a word: is it etcd, and with TLS or without as we are?"
-        return protocol.loss or _words(error)
+        return words
 
     def _from_status(self, error: GRPCError) -> Exception:
         message = (error.message or error.status.name).removeprefix("etcdserver: ")
