@@ -289,12 +289,8 @@ class Connection:
             # certificate, and its reset can
             # overtake its alert.
             return "TLS: it ended the connection: it wants a client certificate, or does not accept this one"
-        if (
-            unheard
-            and protocol is not None
-            and not protocol.loss
-            and isinstance(error, StreamTerminatedError)
-        ):
+        ended = protocol is not None and not protocol.loss and isinstance(error, StreamTerminatedError)
+        if unheard and (ended or words in _RESETS):
             return "it ended the connection without a word: is it etcd, and with TLS or without as we are?"
         return words
 
