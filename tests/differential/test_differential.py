@@ -73,19 +73,31 @@ def outcomes(
 @pytest.mark.daemon("bird1")
 @pytest.mark.parametrize("cluster", CLUSTERS, ids=lambda cluster: cluster.name)
 def test_routed_does_what_bird_does(
-    cluster: Cluster, outcomes: Callable[[Cluster], tuple[Outcomes, Outcomes]]
+    cluster: Cluster, outcomes: Callable[[Cluster], tuple[Outcomes, Outcomes]], tmp_path: Path
 ) -> None:
+    fault = _fault(cluster, *outcomes(cluster))
+    if fault is not None:
+        # Both daemons go by timers, and on a busy machine these may run out in another order: once more, alone.
+        fault = _fault(cluster, *(observe(kind, cluster, tmp_path) for kind in (BirdSide, RoutedSide)))
+    assert fault is None, fault
+
+
+def _fault(cluster: Cluster, bird: Outcomes, routed: Outcomes) -> str | None:
+    """What the table of differences does not have, or has and should not; None: they agree."""
     rows = documented(DOCUMENT.read_text())
-    bird, routed = outcomes(cluster)
     stages = ["at the start", *(change.about for change in cluster.changes)]
     seen: set[str] = set()
     for stage, one, other in zip(stages, bird, routed, strict=True):
         by_id, rest = explain(cluster.name, differences(one, other))
-        assert not rest, f"{cluster.name}, {stage}: in no row of docs/differences.md:\n" + _lines(rest)
+        if rest:
+            return f"{cluster.name}, {stage}: in no row of docs/differences.md:\n" + _lines(rest)
         seen |= by_id.keys()
     listed = expected(cluster.name, rows)
-    assert seen <= listed, f"{cluster.name}: the table does not have it here: {sorted(seen - listed)}"
-    assert listed <= seen, f"{cluster.name}: the table has it, and it is no more: {sorted(listed - seen)}"
+    if not seen <= listed:
+        return f"{cluster.name}: the table does not have it here: {sorted(seen - listed)}"
+    if not listed <= seen:
+        return f"{cluster.name}: the table has it, and it is no more: {sorted(listed - seen)}"
+    return None
 
 
 def _lines(found: list[Difference]) -> str:
