@@ -77,7 +77,7 @@ def test_routed_does_what_bird_does(
 ) -> None:
     fault = _fault(cluster, *outcomes(cluster))
     if fault is not None:
-        # Both daemons go by timers, and on a busy machine these may run out in another order: once more, alone.
+        # Both daemons go by timers, which on a busy machine may run out in another order: once more, alone.
         fault = _fault(cluster, *(observe(kind, cluster, tmp_path) for kind in (BirdSide, RoutedSide)))
     assert fault is None, fault
 
