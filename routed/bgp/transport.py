@@ -223,13 +223,23 @@ class Connection:
         if self.closed or self._writing:
             return
         for _ in _WRITES_A_TURN:
-            buffers, outlet = self._next_buffers()
-            if not buffers:
-                return
+            outlet: Outlet | None
+            if self._control or self._unfinished is not None:
+                buffers, outlet = self._first_buffers()
+            else:
+                for outlet in self.outlets:
+                    buffers = outlet.collect(WRITE_OCTETS)
+                    if buffers:
+                        break
+                else:
+                    return
             try:
                 # A change that goes to a thousand peers is a thousand of these: one buffer each, as a rule,
                 # for which `send` is a tenth faster.
-                sent = self._sock.send(buffers[0]) if len(buffers) == 1 else self._sock.sendmsg(buffers)
+                if len(buffers) == 1:
+                    sent = self._sock.send(buffers[0])
+                else:
+                    sent = self._sock.sendmsg(buffers[:MAX_BUFFERS])
             except BlockingIOError:
                 if self.blocked_since is None:
                     self.blocked_since = self._loop.time()
@@ -266,22 +276,15 @@ class Connection:
         self._unacknowledged = (progress.acknowledged if progress.waiting else -1, self._loop.time())
         return None
 
-    def _next_buffers(self) -> tuple[Sequence[Buffer], Outlet | None]:
-        """What to send next, and the outlet it is from (None: control messages)."""
-        if self._part:
-            return self._control_buffers(), None
+    def _first_buffers(self) -> tuple[Sequence[Buffer], Outlet | None]:
+        """What goes before all else: the rest of a message that is begun, then control messages. With the
+        outlet it is from (None: control messages)."""
         unfinished = self._unfinished
-        if unfinished is not None:
-            if self._control:
-                return unfinished.collect_to_boundary(), unfinished
-            return unfinished.collect(WRITE_OCTETS)[:MAX_BUFFERS], unfinished
-        if self._control:
+        if unfinished is None or self._part:
             return self._control_buffers(), None
-        for outlet in self.outlets:
-            buffers = outlet.collect(WRITE_OCTETS)
-            if buffers:
-                return buffers if len(buffers) <= MAX_BUFFERS else buffers[:MAX_BUFFERS], outlet
-        return (), None
+        if self._control:
+            return unfinished.collect_to_boundary(), unfinished
+        return unfinished.collect(WRITE_OCTETS), unfinished
 
     def _control_buffers(self) -> list[Buffer]:
         first, *rest = self._control
