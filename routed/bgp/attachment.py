@@ -100,11 +100,11 @@ class Attachment:
         elif subtype == RefreshSubtype.END:
             self._stale.end_refresh(family)
         elif not negotiated.enhanced_route_refresh:
-            member.resend()
+            self._tables.groups[family].resend(member)
         elif self._ends_of_rib_due:
             self._refresh_due |= {family}  # our own BoRR may not come before our End-of-RIB either
         else:
-            member.resend(*_refresh_marks(family))
+            self._tables.groups[family].resend(member, *_refresh_marks(family))
 
     def send_end_of_rib(self) -> None:
         """Tell the peer that this is all, where that was put off; and what had to come after it."""
@@ -114,7 +114,7 @@ class Attachment:
         for family, member in self.members.items():
             member.send_end_of_rib()
             if family in self._refresh_due:
-                member.resend(*_refresh_marks(family))
+                self._tables.groups[family].resend(member, *_refresh_marks(family))
         self._refresh_due = NO_FAMILIES
 
     def down(self, keep: frozenset[Family], negotiated: Negotiated | None) -> None:

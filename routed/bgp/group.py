@@ -32,6 +32,8 @@ class Limits:
     """Prefixes that a member behind the log is sent at a time."""
     segment_octets: int = SEGMENT_OCTETS
     """Size of a segment of the log."""
+    build_prefixes: int = 20_000
+    """A group that is made when there are more prefixes is filled bit by bit (`ExportGroups.build`)."""
 
 
 DEFAULT_LIMITS: Final = Limits()
@@ -77,6 +79,10 @@ class Group:
         self.lagging: set[Member] = set()
         self.log = Log(limits.segment_octets)
         self.end_of_rib = encode_end_of_rib(key.target.family)
+        self.unbuilt: list[bytes] = []
+        """Prefixes that were there when the group was made, and are still to be filled in; the next one
+        last."""
+        self._await_end: list[Member] = []
         self._base: _Base | None = None
         self._only: dict[Source, int] = {}
         """Where in the log since the snapshot a source was last told something that is not in the log."""
@@ -95,8 +101,22 @@ class Group:
         base.used = True
         member._begin(base.head, 0)
         if end_of_rib:
-            member._insert(self.end_of_rib)
+            self.end_table(member)
         return member
+
+    def end_table(self, member: Member) -> None:
+        """Tell a member that this is the whole table (RFC 4724 section 2), as soon as it is."""
+        if self.unbuilt:
+            self._await_end.append(member)
+        else:
+            member._insert(self.end_of_rib)
+
+    def built(self) -> None:
+        """All is filled in."""
+        for member in self._await_end:
+            if self.members.get(member.source) is member:
+                member._insert(self.end_of_rib)
+        self._await_end.clear()
 
     def adopt(self, member: Member) -> None:
         """Take over a member of another group of the same family, whose peer's export rules have changed:

@@ -77,7 +77,13 @@ class ExportGroups:
         changed. It is sent what differs; its session goes on. Returns the same member."""
         old = member.group
         if old.key != key:
-            self._group(key).adopt(member)
+            # All groups tell the same state: a member that is moved from one to another, and back before the
+            # loop turns, must not hear of an older one.
+            self.rib.flush()
+            group = self._group(key)
+            self._complete(old)
+            self._complete(group)
+            group.adopt(member)
             self._discard_if_empty(old)
             if member.wake is not None:
                 member.wake()
@@ -93,13 +99,49 @@ class ExportGroups:
     def _group(self, key: GroupKey) -> Group:
         group = self.groups.get(key)
         if group is None:
-            # All groups tell the same state: a member that is moved from one to another, and back before the
-            # loop turns, must not hear of an older one.
-            self.rib.flush()
             kind = AddPathGroup if key.add_path else Group
             group = self.groups[key] = kind(key, self._make_exporter(key), self.limits)
-            _Batch(_runs(self.rib, self.rib.routes), new=True).apply_to(group)
+            group.unbuilt = list(self.rib.routes)
+            if len(group.unbuilt) > self.limits.build_prefixes:
+                group.unbuilt.reverse()  # taken from the end
+            else:
+                self._complete(group)
         return group
+
+    @property
+    def unbuilt(self) -> int:
+        """How many prefixes are still to be filled into groups that were made not long ago."""
+        return sum(len(group.unbuilt) for group in self.groups.values())
+
+    def build(self, limit: int) -> None:
+        """Fill in the next prefixes, at most so many a group, where Loc-RIB has handed on all that changed
+        before: a group that is made on a large table takes many turns of the event loop. What changes
+        meanwhile it is told as every group is."""
+        for group in list(self.groups.values()):
+            if group.unbuilt and not self.rib.changes_pending:
+                some = group.unbuilt[: -limit - 1 : -1]
+                del group.unbuilt[-limit:]
+                self._fill(group, some)
+
+    def resend(self, member: Member, begin: bytes = b"", end: bytes = b"") -> None:
+        """See `Member.resend`: the whole table, so it is made whole before."""
+        self._complete(member.group)
+        member.resend(begin, end)
+
+    def _complete(self, group: Group) -> None:
+        """Fill in what is missing, now."""
+        if group.unbuilt:
+            self.rib.flush()
+            some, group.unbuilt = group.unbuilt, []
+            self._fill(group, some)
+
+    def _fill(self, group: Group, nlri: Iterable[bytes]) -> None:
+        _Batch(_runs(self.rib, nlri)).apply_to(group)
+        if not group.unbuilt:
+            group.built()
+        for member in list(group.members.values()):
+            if member.wake is not None:
+                member.wake()
 
     def _discard_if_empty(self, group: Group) -> None:
         if not group.members and self.groups.get(group.key) is group:

@@ -161,7 +161,7 @@ class Member:
 
     def send_end_of_rib(self) -> None:
         """End-of-RIB after all that is in the log, for a member that joined without."""
-        self._insert(self._group.end_of_rib)
+        self._group.end_table(self)
 
     def resend(self, begin: bytes = b"", end: bytes = b"") -> None:
         """Send the whole table again (RFC 2918), after what is in the log for this member already. `begin`

@@ -291,6 +291,7 @@ class Speaker:
         self._attached[peer].established(negotiated, end_of_rib=not self._convergence.pending)
         self._convergence.established(peer.name, negotiated)
         self._clients.settled(peer)
+        self._schedule_flush()  # its group may have to be filled
         say = peer.log.debug if peer.flaps else peer.log.info
         say(
             "session established",

@@ -207,12 +207,16 @@ class Tables:
 
     def flush_some(self, limit: int = PREFIXES_A_TURN) -> int:
         """Hand some of them on, at most so many a family; returns how many wait for the next turn."""
-        return sum(rib.flush(limit) for rib in self.ribs.values())
+        for family, rib in self.ribs.items():
+            rib.flush(limit)
+            self.groups[family].build(limit)
+        return self.changes_pending
 
     @property
     def changes_pending(self) -> int:
-        """How many prefixes are to be handed on."""
-        return sum(rib.changes_pending for rib in self.ribs.values())
+        """How many prefixes are to be handed on, or filled into groups that were made not long ago."""
+        changed = sum(rib.changes_pending for rib in self.ribs.values())
+        return changed + sum(groups.unbuilt for groups in self.groups.values())
 
     def release_snapshots(self) -> None:
         """Let go of what was kept for joining peers; to be called every few seconds."""

@@ -166,6 +166,7 @@ class Groups(RuleBasedStateMachine):
         receive=st.sets(some_peer),
         send=st.sets(some_peer),
         paths=st.sampled_from([1, 2, 3, 10]),
+        build=st.sampled_from([0, 1, 100]),
     )
     def begin(
         self,
@@ -177,6 +178,7 @@ class Groups(RuleBasedStateMachine):
         receive: set[int],
         send: set[int],
         paths: int,
+        build: int,
     ) -> None:
         self.sources = {
             number: peer(
@@ -189,7 +191,7 @@ class Groups(RuleBasedStateMachine):
         }
         self.add_path = {number: paths if number in send else 0 for number in PEERS}
         self.rib.subscribe(self.on_changes)
-        self.groups = ExportGroups(self.rib, accept_all, Limits(lag, snapshot, catch_up, segment))
+        self.groups = ExportGroups(self.rib, accept_all, Limits(lag, snapshot, catch_up, segment, build))
         for number in sorted(joined):
             self.join(number)
 
@@ -249,6 +251,11 @@ class Groups(RuleBasedStateMachine):
     @rule(limit=st.sampled_from([None, None, 1, 3]))
     def flush(self, limit: int | None) -> None:
         self.rib.flush(limit)
+
+    @rule(limit=st.sampled_from([1, 2, 100]))
+    def build(self, limit: int) -> None:
+        """Groups that were made not long ago are filled."""
+        self.groups.build(limit)
 
     def on_changes(self, prefixes: Sequence[bytes]) -> None:
         for one in prefixes:
@@ -335,7 +342,7 @@ class Groups(RuleBasedStateMachine):
     @rule(data=st.data(), markers=st.booleans())
     def refresh(self, data: st.DataObject, markers: bool) -> None:
         number = self.some_member(data)
-        self.members[number].resend(*((BORR, EORR) if markers else ()))
+        self.groups.resend(self.members[number], *((BORR, EORR) if markers else ()))
 
     @rule()
     def release_snapshots(self) -> None:
@@ -398,6 +405,7 @@ class Groups(RuleBasedStateMachine):
         if not hasattr(self, "groups"):
             return
         self.flush(None)
+        self.build(100)
         for number, member in self.members.items():
             receiver = self.receivers[number]
             send(member, receiver)
