@@ -98,6 +98,7 @@ class Speaker:
         self._more_came = False
         self._gather_until = 0.0
         self._portion = FIRST_PREFIXES
+        self._draining = False
         self._closed = False
         self._listeners = Listeners(
             self.loop, self.network, self._on_accept, self._clients.make_room, self.log
@@ -119,7 +120,7 @@ class Speaker:
         """Take another identity or other listening addresses. Sessions are reset only where their OPEN
         changes."""
         old, self.config = self.config, config
-        self._listeners.want(config.listen)
+        self._listeners.want(() if self._draining else config.listen)
         if old == config:
             return
         self.tables.configure(config)
@@ -230,6 +231,7 @@ class Speaker:
     def drain(self) -> None:
         """Get ready for `close`: peers are told to use our routes only where they have no other (RFC 8326),
         and nobody new is taken. Sessions, and what changes, go on."""
+        self._draining = True
         self._listeners.close()
         self.tables.drain()
 
