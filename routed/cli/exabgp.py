@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from pathlib import Path
@@ -13,6 +12,8 @@ import typer
 from routed.cli import common
 
 if TYPE_CHECKING:
+    import asyncio
+
     from routed.render.bird import Rendered
 
 

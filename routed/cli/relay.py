@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from routed.cli import common
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 def relay(
@@ -50,6 +52,8 @@ def relay(
         common.fail(str(error))
 
     async def job(stop: asyncio.Event) -> None:
+        import asyncio
+
         running = asyncio.create_task(Relay(source, options, name).run())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)

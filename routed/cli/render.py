@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +12,8 @@ import typer
 from routed.cli import common
 
 if TYPE_CHECKING:
+    import asyncio
+
     from routed.datastore import Batch, Datastore
     from routed.intent.options import Options
     from routed.intent.types import NodeIntent
@@ -79,6 +80,8 @@ def render(
 
     Files that are right already are left alone; each other one is replaced as a whole. With --check nothing
     is written that the daemon does not take."""
+    import asyncio
+
     from routed.datastore import open_datastore
     from routed.intent.options import Options
 

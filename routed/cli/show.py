@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +34,8 @@ def intent(
 ) -> None:
     """Each session with the record it comes from, each route with its reason, each policy, and what is wrong:
     rejected records, references to what is not there."""
+    import asyncio
+
     from routed.cli.render import first_batch
     from routed.datastore import open_datastore
     from routed.intent.compiler import compile_intent
