@@ -42,6 +42,8 @@ from benchmarks._fleet import (
 from benchmarks.soak import reflector
 
 LIMIT = 10_000
+#: Before each row, so that the bad client is at work, and after it, so that all is counted; seconds.
+SETTLE = 1.0
 Stop = Callable[[], bool]
 #: Bad clients' routes: far from those of the good ones.
 _FIRST_BAD = 1 << 20
@@ -331,10 +333,10 @@ def measure(clients: int, seconds: float, names: list[str]) -> list[Row]:
                 before, lost = incidents(status), good.fleet.counts.lost
                 beside = contextlib.nullcontext() if name.startswith("(") else at_work(name, port)
                 with beside:
-                    good.fleet.run(1.0)  # so that it is at work
+                    good.fleet.run(SETTLE)
                     times = good.changes(seconds)
                     after = incidents(status)
-                good.fleet.run(1.0)
+                good.fleet.run(SETTLE)
                 more = {key: value - before.get(key, 0) for key, value in after.items()}
                 rows.append(
                     Row(name, times, good.fleet.counts.lost - lost, {k: v for k, v in more.items() if v > 0})

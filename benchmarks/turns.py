@@ -35,6 +35,8 @@ from routed.rr.standalone import Reflector, Running
 #: A feed of this many routes shares one attribute set, as a session's routes do in Calico; see
 #: --routes-a-set.
 ROUTES_A_SET = 800
+#: It is over when nothing came for so long, seconds.
+QUIET = 0.3
 
 
 # --- the reflector's process
@@ -130,8 +132,10 @@ def reflector() -> Iterator[Child]:
             yield Child(process, port)
         finally:
             assert process.stdin is not None
+            assert process.stdout is not None
             process.stdin.close()
             end(process)
+            process.stdout.close()
 
 
 def announce_all(feeder: Session, routes: int, version: int, a_set: int) -> None:
@@ -157,7 +161,7 @@ def measure(routes: int, clients: int, a_set: int) -> list[tuple[str, float, flo
             begin()
             while True:
                 seen = fleet.counts.octets
-                fleet.run(0.3)
+                fleet.run(QUIET)
                 if (
                     fleet.counts.octets == seen
                     and not any(one.backlog for one in fleet.sessions)
@@ -166,7 +170,7 @@ def measure(routes: int, clients: int, a_set: int) -> list[tuple[str, float, flo
                     break
                 if time.monotonic() - begun > 300:
                     raise TimeoutError(what)
-            took = time.monotonic() - begun - 0.3
+            took = time.monotonic() - begun - QUIET
             rows.append((what, took, process.ask()["longest"]))
 
         size = 5 * routes
