@@ -6,10 +6,6 @@ export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PYTHON := .venv/bin/python
 # Extra arguments for pytest: make test ARGS="tests/bgp -k open"
 ARGS ?=
-# A benchmark is a module of benchmarks/, or a folder there with a __main__.py.
-BENCH ?= $(sort $(basename $(notdir $(filter-out %/__init__.py,$(wildcard benchmarks/*.py)))) \
-	$(notdir $(patsubst %/,%,$(dir $(wildcard benchmarks/*/__main__.py)))))
-
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -36,9 +32,9 @@ format: ## rewrite the files as ruff formats them
 	$(PYTHON) -m ruff format .
 	$(PYTHON) -m ruff check --fix .
 
-bench: ## all benchmarks; BENCH=kernel_batch for one, with its own ARGS
+bench: ## the reflector beside BIRD 2, FRR and GoBGP; ARGS=list: all benchmarks, ARGS="learn" one of them
 	@scripts/bootstrap test
-	@for one in $(BENCH); do echo "== $$one"; $(PYTHON) -m benchmarks.$$one $(ARGS) || exit 1; done
+	@$(PYTHON) -m benchmarks $(ARGS)
 
 clean: ## remove caches and .venv
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build *.egg-info
