@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -36,6 +36,12 @@ from routed.kernel.dryrun import NullFib, NullMonitor
 from routed.kernel_learner import KernelLearner
 from routed.kernel_writer import KernelWriter
 from routed.next_hops import NextHops
+from routed.observe.events import EventKind, EventLog
+from routed.observe.observed import DatastoreState, Observed
+from routed.observe.options import NOTHING, ObserveOptions
+from routed.observe.outlets import Outlets
+from routed.observe.recorder import SessionEvents
+from routed.observe.route_changes import RouteChanges
 from routed.resources import Problem
 from routed.rr.process import log_start, until_stopped
 from routed.status import Document, StatusFile, speaker_document
@@ -74,21 +80,12 @@ class AgentOptions:
     status_file: Path | None = None
     log_level: str | None = None
     """Wins over the records' logSeverityScreen."""
+    observe: ObserveOptions = NOTHING
 
     @property
     def reflector(self) -> bool:
         """True for a standalone route reflector: every route passes, none goes into the kernel."""
         return self.reflect or self.identity is not None
-
-
-@dataclass(slots=True)
-class _DatastoreState:
-    """What is known of the datastore."""
-
-    synced: bool = False
-    lost_since: datetime | None = None
-    lost_reason: str = ""
-    problems: tuple[Problem, ...] = ()
 
 
 class Agent:
@@ -98,7 +95,9 @@ class Agent:
         self.options = options
         self._datastore = datastore
         self._compiler = Compiler(options.compiler)
-        self._state = _DatastoreState()
+        self._state = DatastoreState()
+        self._record_problems: tuple[Problem, ...] = ()
+        self._events = EventLog()
         self._log = log.get("agent")
         self._peers = PeerTable(both_families=options.both_families)
         self._started = False
@@ -106,6 +105,8 @@ class Agent:
         self._kernel_error = ""
         self._status: StatusFile | None = None
         self._speaker: Speaker
+        self._route_changes: RouteChanges
+        self._outlets: Outlets
         self._writer: KernelWriter
         self._learner: KernelLearner
 
@@ -123,12 +124,17 @@ class Agent:
         fib, monitor, snapshot = await self._open_kernel()
         # Without the kernel nobody knows the ways: every next hop is taken to be reachable.
         next_hops = NextHops() if fib.port else None
-        self._speaker = Speaker(options.identity or _NOBODY, self, next_hops=next_hops)
+        self._speaker = Speaker(
+            options.identity or _NOBODY, self, next_hops=next_hops, sessions=SessionEvents(self._events)
+        )
+        self._route_changes = RouteChanges(self._speaker.ribs, self._events)
         self._writer = KernelWriter(
             fib, self._speaker.ribs, self.on_status, next_hops=next_hops, rerank=self._speaker.rerank
         )
         if options.status_file is not None:
             self._status = StatusFile(options.status_file, self.document)
+        self._outlets = Outlets(options.observe, self._observed(next_hops))
+        await self._outlets.start()
         if options.identity is not None:
             self._speaker.set_client_ranges(options.client_ranges)
             for peer in options.peers:
@@ -166,6 +172,10 @@ class Agent:
                     self._take(event)
                 case Lost():
                     self._state.lost_since, self._state.lost_reason = event.since, event.reason
+                    self._state.losses += 1
+                    self._events.publish(
+                        EventKind.DATASTORE_LOST, "datastore lost: all stays as it is", reason=event.reason
+                    )
                     self._log.error(
                         "datastore lost: sessions and routes stay as they are"
                         if self._state.synced
@@ -175,7 +185,9 @@ class Agent:
                     self.on_status()
                 case Restored():
                     since, self._state.lost_since = self._state.lost_since, None
-                    self._log.info("datastore is back", lost_since=since.isoformat() if since else None)
+                    lost_since = since.isoformat() if since else None
+                    self._log.info("datastore is back", lost_since=lost_since)
+                    self._events.publish(EventKind.DATASTORE_BACK, "datastore is back", lost_since=lost_since)
                     self.on_status()
         # A datastore ends when it is closed, which is when the agent stops.
         await asyncio.Event().wait()
@@ -193,13 +205,15 @@ class Agent:
             self.on_status()
 
     def _take(self, batch: Batch) -> None:
-        self._report(self._state.problems, batch.problems)
-        self._state.problems = batch.problems
+        self._report(self._record_problems, batch.problems)
+        self._record_problems = batch.problems
+        self._state.changed_at = time.time()
         delta = self._compiler.apply(batch.upserts, batch.deletes)
         if isinstance(batch, Snapshot):
             self._state.synced = True
             self._synced.set()
             self._log.info("records read", records=len(batch.upserts), problems=len(batch.problems))
+            self._events.publish(EventKind.RECORDS_READ, "records read", records=len(batch.upserts))
             self._report((), self.intent.problems)
         else:
             self._report(delta.problems_solved, delta.problems)
@@ -213,10 +227,14 @@ class Agent:
             if problem not in known:
                 say = self._log.error if problem.severity == "error" else self._log.warning
                 say("record problem", problem=str(problem))
+                self._events.publish(
+                    EventKind.PROBLEM, str(problem), severity=problem.severity, record=str(problem.key)
+                )
         current = set(after)
         for problem in before:
             if problem not in current:
                 self._log.info("solved", problem=str(problem))
+                self._events.publish(EventKind.PROBLEM_SOLVED, str(problem), record=str(problem.key))
 
     def _apply(self, delta: IntentDelta) -> None:
         """Hand the difference on."""
@@ -286,6 +304,7 @@ class Agent:
         self._started = True
         self._speaker.start()
         log_start(self._log, self._speaker, originated=len(self.intent.originated))
+        self._events.publish(EventKind.STARTED, "speaking BGP", peers=len(self._speaker.peers))
         self.on_status()
 
     def _originate(self, network: Network, route: OriginatedRoute | None) -> None:
@@ -303,12 +322,14 @@ class Agent:
 
     def on_routes(self, family: Family, nlri: Sequence[bytes]) -> None:
         """Loc-RIB changed."""
+        self._route_changes.changed(family, nlri)
         if not self.options.reflector:
             self._writer.update(family, nlri)
 
     def on_converged(self, reason: str) -> None:
         """What an earlier run left in the kernel, and nobody announced again, may go."""
         self._log.info("converged", reason=reason)
+        self._events.publish(EventKind.CONVERGED, reason)
         self._writer.sweep()
         self.on_status()
 
@@ -338,6 +359,9 @@ class Agent:
                 except (KernelUnavailable, OSError) as error:
                     self._kernel_error = str(error)
                     self._log.error("no kernel routes: BGP goes on without", error=str(error))
+                    self._events.publish(
+                        EventKind.KERNEL_ERROR, "no kernel routes: BGP goes on without", error=str(error)
+                    )
                 else:
                     opened.pop_all()
                     return fib, monitor, snapshot
@@ -346,6 +370,8 @@ class Agent:
     async def _close(self, fib: FibProtocol, monitor: MonitorProtocol) -> None:
         if self._status is not None:
             self._status.write()
+        self._events.publish(EventKind.STOPPING, "routed stops")
+        await self._outlets.close()
         self._speaker.close(graceful=self.options.graceful_stop, message="routed stops")
         monitor.close()
         fib.close()
@@ -353,7 +379,27 @@ class Agent:
         routes = sum(len(routes) for routes in fib.installed.values())
         self._log.info("routed has stopped", kernel_routes_that_stay=routes)
 
-    # Status
+    # What there is to see
+
+    def _observed(self, next_hops: NextHops | None) -> Observed:
+        return Observed(
+            node=self.options.compiler.node,
+            speaker=self._speaker,
+            events=self._events,
+            route_changes=self._route_changes,
+            reflector=self.options.reflector,
+            compiler=self._compiler,
+            writer=None if self.options.reflector else self._writer,
+            next_hops=next_hops,
+            datastore=self._state,
+            problems=self.problems,
+            kernel_error=lambda: self._kernel_error,
+        )
+
+    def problems(self) -> list[str]:
+        """What is wrong with records, one line each."""
+        found = (*self._record_problems, *self.intent.problems, *self._peers.problems)
+        return [str(problem) for problem in found]
 
     def document(self) -> Document:
         """The whole status."""
@@ -378,9 +424,7 @@ class Agent:
                 "lost_since": state.lost_since.isoformat() if state.lost_since else None,
                 "lost_reason": state.lost_reason if state.lost_since else None,
             },
-            "problems": [
-                str(problem) for problem in (*state.problems, *self.intent.problems, *self._peers.problems)
-            ],
+            "problems": self.problems(),
             "kernel": {
                 "error": self._kernel_error or None,
                 "installed": {family.name.lower(): len(routes) for family, routes in fib.installed.items()},

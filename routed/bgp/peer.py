@@ -17,6 +17,7 @@ from weakref import proxy
 from routed.bgp import session as sans_io
 from routed.bgp.config import PeerConfig, SpeakerConfig
 from routed.bgp.errors import Cease, Notification
+from routed.bgp.listener import SessionListener
 from routed.bgp.network import Closable, Network
 from routed.bgp.nlri import Family
 from routed.bgp.prefix_limit import PrefixLimit
@@ -44,6 +45,7 @@ class PeerOwner(Protocol):
     read_buffer: memoryview
     log: Logger
     random: random.Random
+    sessions: SessionListener
 
     def on_established(self, peer: Peer, negotiated: Negotiated) -> None:
         """The session is up on `peer.connection`."""
@@ -244,9 +246,11 @@ class Peer:
         else:
             state = self.session.state.name.lower()
             self.log.warning("session flaps", times=count, seconds=FLAP_TIME, state=state, last_reason=reason)
+        self._owner.sessions.on_session_down(self, count, reason, routes)
 
     def _say_finding(self, count: int, finding: str) -> None:
         self.log.warning("bad UPDATE handled", finding=finding, times=count, count=self.findings)
+        self._owner.sessions.on_bad_update(self, count, finding)
 
     # ProtectionOwner
 

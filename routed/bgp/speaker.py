@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from ipaddress import ip_address, ip_network
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from routed import log
 from routed.bgp import session as sans_io
@@ -21,6 +21,7 @@ from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
 from routed.bgp.errors import Cease
 from routed.bgp.handover import Handover
 from routed.bgp.incidents import Incidents
+from routed.bgp.listener import SessionListener, SpeakerListener
 from routed.bgp.listening import Listeners
 from routed.bgp.network import Network, TcpNetwork, descriptors_for_connections
 from routed.bgp.nlri import Family
@@ -51,19 +52,6 @@ GATHER_TIME: Final = 0.02
 SNAPSHOT_TIME: Final = 5.0
 
 
-class SpeakerListener(Protocol):
-    """Who hears of what the speaker finds out."""
-
-    def on_routes(self, family: Family, nlri: Sequence[bytes]) -> None:
-        """Loc-RIB may have changed for these prefixes."""
-
-    def on_converged(self, reason: str) -> None:
-        """After the start: every peer that can be waited for has sent its table."""
-
-    def on_status(self) -> None:
-        """Something that `status` shows has changed."""
-
-
 class Speaker:
     """All of BGP on this node. Must be made, used and closed on one running event loop."""
 
@@ -75,8 +63,10 @@ class Speaker:
         network: Network | None = None,
         rng: random.Random | None = None,
         next_hops: NextHopTracker | None = None,
+        sessions: SessionListener | None = None,
     ) -> None:
-        """`next_hops` knows which next hops can be reached; None: all are taken to be."""
+        """`next_hops` knows which next hops can be reached; None: all are taken to be. `sessions` hears of
+        the peerings' lives."""
         self.loop = asyncio.get_running_loop()
         self.network: Network = network or TcpNetwork(self.loop)
         self.read_buffer = memoryview(bytearray(READ_OCTETS))
@@ -89,6 +79,7 @@ class Speaker:
         self.groups = self.tables.groups
         self.incidents = Incidents()
         """What peers did wrong."""
+        self.sessions = sessions or SessionListener()
         self._listener = listener
         self._attached: dict[Peer, Attachment] = {}
         self._by_address: dict[Address, list[Peer]] = {}
@@ -302,6 +293,8 @@ class Speaker:
             families=_names(negotiated.families),
             hold_time=negotiated.hold_time,
         )
+        if not peer.flaps:
+            self.sessions.on_session_up(peer, negotiated)
         peer.wake_writer()
 
     def on_updates(self, peer: Peer, updates: list[Update]) -> None:
@@ -373,6 +366,7 @@ class Speaker:
             self._set_listen_key(config.remote.address)
             if config.held is None:
                 self._convergence.expect(config.name, config.families)
+        self.sessions.on_peer_added(peer)
         peer.start()
         if config.dynamic:
             self._clients.came(peer)
@@ -439,6 +433,7 @@ class Speaker:
         if not peer.config.dynamic:
             self._set_listen_key(peer.config.remote.address)
         self._convergence.forget(peer.name)
+        self.sessions.on_peer_removed(peer)
         self._listener.on_status()
         self._schedule_flush()
 
@@ -511,6 +506,7 @@ class Speaker:
     def _on_stale_changed(self, peer: Peer, what: str) -> None:
         """The time of a peer's stale routes is over; `what` became of them."""
         peer.log.warning(what)
+        self.sessions.on_stale_routes(peer, what)
         if peer.config.dynamic:
             self._forget_if_idle(peer)
         self._schedule_flush()

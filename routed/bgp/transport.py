@@ -72,6 +72,22 @@ class Endpoint:
     def __str__(self) -> str:
         return f"[{self.address}]:{self.port}" if self.address.version == 6 else f"{self.address}:{self.port}"
 
+    @classmethod
+    def parse(cls, text: str) -> Endpoint:
+        """`ADDR:PORT` or `[IPV6]:PORT`. Raises ValueError, which says what to write, where it is neither."""
+        address, _, port = text.rpartition(":")
+        if address.startswith("[") and address.endswith("]"):
+            address = address[1:-1]
+        elif ":" in address:
+            raise ValueError("put an IPv6 address in brackets, [ADDR]:PORT")
+        try:
+            result = cls(ip_address(address), int(port))
+        except ValueError:
+            raise ValueError("write ADDR:PORT, such as 127.0.0.1:1790, or [::1]:1790") from None
+        if not 1 <= result.port <= 65535:
+            raise ValueError("a port is 1 to 65535")
+        return result
+
 
 def plain_address(text: str) -> Address:
     """The address in a socket name: a scope is cut off, an IPv4-mapped one is IPv4.

@@ -12,9 +12,16 @@ import typer
 from routed.daemon import configure_logging, fail, node_name, run_until_stopped
 
 __all__ = [
+    "Api",
+    "BirdSockets",
     "Datastore",
+    "Events",
+    "Http",
     "LogFormat",
     "LogLevel",
+    "LookingGlass",
+    "Metrics",
+    "MetricsPerPeer",
     "Secrets",
     "configure_logging",
     "fail",
@@ -57,6 +64,70 @@ Secrets = Annotated[
         metavar="DIR",
         help="With --datastore mqtt:..., over which no secret goes: mounted Secrets, as files "
         "DIR/NAME/KEY. They are of the namespace NAMESPACE, or kube-system.",
+    ),
+]
+Api = Annotated[
+    str,
+    typer.Option(
+        "--api",
+        envvar="ROUTED_API",
+        metavar="SOCKET",
+        help="The Unix socket of the status API, for its owner alone; auto: NODE.sock in /run/routed, or in "
+        "the user's runtime folder. none: no socket.",
+    ),
+]
+Http = Annotated[
+    str | None,
+    typer.Option(
+        "--http",
+        envvar="ROUTED_HTTP",
+        metavar="ADDR:PORT",
+        help="Serve the status API over HTTP too, on a loopback address, such as 127.0.0.1:9179.",
+    ),
+]
+LookingGlass = Annotated[
+    bool,
+    typer.Option(
+        "--looking-glass/--no-looking-glass",
+        envvar="ROUTED_LOOKING_GLASS",
+        help="Serve the looking glass, a web page, at --http.",
+    ),
+]
+Metrics = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        envvar="ROUTED_METRICS",
+        metavar="ADDR:PORT",
+        help="Serve /metrics for Prometheus, /liveness and /readiness, and nothing else, here: 0.0.0.0:9179 "
+        "for all addresses.",
+    ),
+]
+MetricsPerPeer = Annotated[
+    bool,
+    typer.Option(
+        "--metrics-per-peer/--metrics-aggregated",
+        envvar="ROUTED_METRICS_PER_PEER",
+        help="Metrics of each peer, too. In a full mesh that is one series a pair of nodes.",
+    ),
+]
+BirdSockets = Annotated[
+    str | None,
+    typer.Option(
+        "--bird-sockets",
+        envvar="ROUTED_BIRD_SOCKETS",
+        metavar="DIR",
+        help="Answer birdcl, calicoctl node status and calico-node's health on bird.ctl and bird6.ctl in "
+        "this folder; calico-node looks in /var/run/calico.",
+    ),
+]
+Events = Annotated[
+    str | None,
+    typer.Option(
+        "--events",
+        envvar="ROUTED_EVENTS",
+        metavar="URL",
+        help="Publish events to a broker: mqtt://[USER:PASSWORD@]HOST:PORT/PREFIX, or mqtts://.",
     ),
 ]
 LogLevel = Annotated[

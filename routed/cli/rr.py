@@ -139,6 +139,13 @@ def rr(
             "--status-file", envvar="ROUTED_STATUS_FILE", help="Write the state as JSON here, on each change."
         ),
     ] = None,
+    api: common.Api = "auto",
+    http: common.Http = None,
+    looking_glass: common.LookingGlass = False,
+    metrics: common.Metrics = None,
+    metrics_per_peer: common.MetricsPerPeer = False,
+    bird_sockets: common.BirdSockets = None,
+    events: common.Events = None,
     secrets: common.Secrets = None,
     log_level: common.LogLevel = None,
     log_format: common.LogFormat = "auto",

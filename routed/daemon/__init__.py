@@ -14,12 +14,14 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from routed import log
 
 if TYPE_CHECKING:
     import asyncio
+
+    from routed.observe.options import ObserveOptions
 
 Job = Callable[["asyncio.Event"], Awaitable[None]]
 """What a daemon does until the event is set."""
@@ -74,6 +76,17 @@ def configure_logging(level: str | None, output: str) -> None:
         log.configure(level or "info", output)  # type: ignore[arg-type]
     except ValueError as error:
         fail(f"--log-level: {error}")
+
+
+def observe_options(node: str, options: Mapping[str, Any]) -> ObserveOptions:
+    """What is to be seen from outside, by the options that both daemons have; exits with 2 where one is
+    wrong."""
+    from routed.observe import options as observe
+
+    try:
+        return observe.observe_options(node, **options)
+    except ValueError as error:
+        fail(str(error))
 
 
 def node_name(option: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from routed import daemon, log
 from routed.agent import Agent, AgentOptions
@@ -30,6 +30,7 @@ def main(
     status_file: str | None,
     log_level: str | None,
     log_format: str,
+    **observe: Any,
 ) -> None:
     """Run until SIGTERM. The options are `cli.run`'s; exits with 2 where one of them is wrong."""
     daemon.configure_logging(log_level, log_format)
@@ -57,6 +58,7 @@ def main(
         graceful_stop=on_stop == "graceful-restart",
         status_file=Path(status_file) if status_file else None,
         log_level=log_level,
+        observe=daemon.observe_options(compiler.node, observe),
     )
 
     if missing := raise_descriptor_limit():

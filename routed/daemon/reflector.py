@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from routed import daemon, log
 
@@ -46,6 +46,7 @@ def main(
     status_file: str | None,
     log_level: str | None,
     log_format: str,
+    **observe: Any,
 ) -> None:
     """Run until SIGTERM. The options are `cli.rr`'s; exits with 2 where one of them is wrong."""
     daemon.configure_logging(log_level, log_format)
@@ -62,6 +63,7 @@ def main(
         drain_time=drain_time,
         status_file=Path(status_file) if status_file else None,
         log_level=log_level,
+        observe=daemon.observe_options(node or name or router_id or "reflector", observe),
     )
     endpoints = tuple(_endpoint("--listen", text) for text in listen or ())
     ranges = tuple(_network("--clients", text) for text in clients or ())
@@ -205,18 +207,10 @@ def _endpoint(option: str, text: str) -> Endpoint:
     """`ADDR:PORT` or `[IPV6]:PORT`; exits with 2 where it is neither."""
     from routed.bgp.transport import Endpoint
 
-    address, colon, port = text.rpartition(":")
-    if address.startswith("[") and address.endswith("]"):
-        address = address[1:-1]
-    elif ":" in address:
-        daemon.fail(f"{option} {text!r}: put an IPv6 address in brackets, [ADDR]:PORT")
     try:
-        result = Endpoint(ip_address(address), int(port))
-    except ValueError:
-        daemon.fail(f"{option} {text!r}: write ADDR:PORT, such as 127.0.0.1:1790, or [::1]:1790")
-    if not colon or not 1 <= result.port <= 65535:
-        daemon.fail(f"{option} {text!r}: a port is 1 to 65535")
-    return result
+        return Endpoint.parse(text)
+    except ValueError as error:
+        daemon.fail(f"{option} {text!r}: {error}")
 
 
 def _identifier(option: str, text: str) -> IPv4Address:

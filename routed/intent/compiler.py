@@ -8,7 +8,7 @@ proportion to what it touches. `compile_intent` is the same thing on all records
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from ipaddress import IPv4Address, ip_network
 from typing import Any
 
@@ -139,6 +139,11 @@ class Compiler:
             EndpointStatus.kind: self._on_workload,
         }
         self._settle()
+
+    @property
+    def records(self) -> Mapping[Key, Record]:
+        """All records as they are in force now. Not to be changed."""
+        return self._records
 
     def has_node(self, name: str) -> bool:
         """Whether there is a Node record of this name."""

@@ -29,6 +29,7 @@ def agent_options(reflector: Reflector, running: Running) -> AgentOptions:
         drain_time=running.drain_time,
         status_file=running.status_file,
         log_level=running.log_level,
+        observe=running.observe,
     )
 
 
@@ -44,4 +45,5 @@ def from_node_record(compiler: Options, listen: Sequence[Endpoint], running: Run
         drain_time=running.drain_time,
         status_file=running.status_file,
         log_level=running.log_level,
+        observe=running.observe,
     )

@@ -11,6 +11,11 @@ from typing import TYPE_CHECKING, Any
 from routed import __version__, log
 from routed.bgp.nlri import Family
 from routed.bgp.speaker import Speaker
+from routed.observe.events import EventKind, EventLog
+from routed.observe.observed import Observed
+from routed.observe.outlets import Outlets
+from routed.observe.recorder import SessionEvents
+from routed.observe.route_changes import RouteChanges
 from routed.rr.standalone import Reflector, Running
 
 if TYPE_CHECKING:
@@ -24,14 +29,28 @@ class ReflectorProcess:
         self._reflector = reflector
         self._running = running
         self._log = log.get("rr")
+        self._events = EventLog()
         self._speaker: Speaker
+        self._route_changes: RouteChanges
         self._status: StatusFile | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
         """Reflect until `stop` is set, then stop cleanly."""
         reflector, running = self._reflector, self._running
         self._log.info("routed starts", version=__version__, node=reflector.own_name)
-        speaker = self._speaker = Speaker(reflector.identity, self)
+        speaker = self._speaker = Speaker(reflector.identity, self, sessions=SessionEvents(self._events))
+        self._route_changes = RouteChanges(speaker.ribs, self._events)
+        outlets = Outlets(
+            running.observe,
+            Observed(
+                node=reflector.own_name,
+                speaker=speaker,
+                events=self._events,
+                route_changes=self._route_changes,
+                reflector=True,
+            ),
+        )
+        await outlets.start()
         if running.status_file is not None:
             from routed.status import StatusFile
 
@@ -41,23 +60,28 @@ class ReflectorProcess:
             speaker.set_peer(peer)
         speaker.start()
         log_start(self._log, speaker)
+        self._events.publish(EventKind.STARTED, "speaking BGP", peers=len(speaker.peers))
         self.on_status()
         try:
             await until_stopped(stop, speaker, running.drain_time, self._log)
         finally:
             if self._status is not None:
                 self._status.write()
+            self._events.publish(EventKind.STOPPING, "routed stops")
+            await outlets.close()
             speaker.close(graceful=running.graceful_stop, message="routed stops")
             self._log.info("routed has stopped")
 
     # What the speaker finds out: SpeakerListener
 
     def on_routes(self, family: Family, nlri: Sequence[bytes]) -> None:
-        """Loc-RIB changed: nobody here but the peers is to know."""
+        """Loc-RIB changed."""
+        self._route_changes.changed(family, nlri)
 
     def on_converged(self, reason: str) -> None:
         """Every peer that can be waited for has sent its table."""
         self._log.info("converged", reason=reason)
+        self._events.publish(EventKind.CONVERGED, reason)
         self.on_status()
 
     def on_status(self) -> None:

@@ -21,6 +21,7 @@ from typing import Final
 from routed.bgp.config import DEFAULT_LIMIT_TIME, ClientRange, PeerConfig, SpeakerConfig
 from routed.bgp.nlri import Family, Network
 from routed.bgp.transport import Endpoint
+from routed.observe.options import NOTHING, ObserveOptions
 from routed.secret import SecretValue
 
 #: Descriptors that are no session's: listeners, the datastore, logs.
@@ -39,6 +40,7 @@ class Running:
     """Before it stops, announce all routes with the least preference for so long, seconds (RFC 8326)."""
     status_file: Path | None = None
     log_level: str | None = None
+    observe: ObserveOptions = NOTHING
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,64 @@
+"""The ways out that the options ask for: each is started, and closed at the end.
+
+One that cannot start says why, and the process goes on without it: BGP does not depend on who watches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from routed import log
+from routed.observe.observed import Observed
+from routed.observe.options import ObserveOptions
+
+
+class Outlet(Protocol):
+    """One way out."""
+
+    async def start(self) -> None:
+        """Begin. Raises OSError or ValueError, which say what is wrong and what to do."""
+
+    async def close(self) -> None:
+        """End; nothing is left open, no timer runs, no file stays."""
+
+
+Factory = Callable[[ObserveOptions, Observed], Outlet | None]
+"""Makes an outlet where the options ask for it. Imports what it needs inside."""
+
+#: By the option that asks for each.
+FACTORIES: Final[dict[str, Factory]] = {}
+
+
+class Outlets:
+    """All of them."""
+
+    def __init__(self, options: ObserveOptions, observed: Observed) -> None:
+        self._options = options
+        self._observed = observed
+        self._open: list[tuple[str, Outlet]] = []
+        self._log = log.get("observe")
+
+    async def start(self) -> None:
+        """Open what is asked for."""
+        for name, factory in FACTORIES.items():
+            try:
+                outlet = factory(self._options, self._observed)
+                if outlet is None:
+                    continue
+                await outlet.start()
+            except (OSError, ValueError) as error:
+                self._log.error(f"no {name}", error=str(error))
+            else:
+                self._open.append((name, outlet))
+
+    async def close(self) -> None:
+        """Close what is open, the last one first."""
+        self._observed.route_changes.close()
+        self._observed.events.close()
+        while self._open:
+            name, outlet = self._open.pop()
+            with contextlib.suppress(OSError):
+                await outlet.close()
+            self._log.debug("closed", outlet=name)

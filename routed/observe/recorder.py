@@ -1,0 +1,67 @@
+"""From what the speaker tells to events."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+
+from routed.bgp.listener import SessionListener
+from routed.bgp.peer import Peer
+from routed.bgp.session import Negotiated
+from routed.observe.events import EventKind, EventLog
+
+
+class SessionEvents(SessionListener):
+    """Publishes the life of each peering."""
+
+    def __init__(self, events: EventLog) -> None:
+        self._events = events
+
+    def on_peer_added(self, peer: Peer) -> None:
+        """A client of a range is told of when its session is up, and not before."""
+        if not peer.config.dynamic:
+            self._events.publish(
+                EventKind.PEER_ADDED, "peer added", peer.name, address=str(peer.config.remote.address)
+            )
+
+    def on_peer_removed(self, peer: Peer) -> None:
+        """As `on_peer_added`."""
+        if not peer.config.dynamic:
+            self._events.publish(
+                EventKind.PEER_REMOVED, "peer removed", peer.name, address=str(peer.config.remote.address)
+            )
+
+    def on_session_up(self, peer: Peer, negotiated: Negotiated) -> None:
+        """A session is Established."""
+        self._events.publish(
+            EventKind.SESSION_UP,
+            "session established",
+            peer.name,
+            address=str(peer.config.remote.address),
+            remote_as=negotiated.remote_as,
+            router_id=str(ip_address(negotiated.remote_router_id)),
+            families=[family.name.lower() for family in sorted(negotiated.families)],
+            hold_time=negotiated.hold_time,
+        )
+
+    def on_session_down(self, peer: Peer, count: int, reason: str, routes: str) -> None:
+        """A session was lost, perhaps many times."""
+        self._events.publish(
+            EventKind.SESSION_DOWN,
+            f"session down: {reason}" if count == 1 else f"session flaps, {count} times: {reason}",
+            peer.name,
+            address=str(peer.config.remote.address),
+            reason=reason,
+            routes=routes,
+            times=count,
+            flaps=peer.session.flaps,
+        )
+
+    def on_bad_update(self, peer: Peer, count: int, finding: str) -> None:
+        """An error in an UPDATE."""
+        self._events.publish(
+            EventKind.BAD_UPDATE, f"bad UPDATE handled: {finding}", peer.name, finding=finding, times=count
+        )
+
+    def on_stale_routes(self, peer: Peer, what: str) -> None:
+        """Stale routes are at their end."""
+        self._events.publish(EventKind.STALE_ROUTES, what, peer.name)
