@@ -1,7 +1,7 @@
-"""Logs: one event a line to standard output, for people (console) or machines (json).
+"""Logs: one event a line to standard output, for people (console) or machines (json). By structlog.
 
-Not a library's: the daemons say some dozen events, and the logging library we had first brought 11 MB
-with it, a quarter of a reflector with a thousand clients (`docs/decisions/0001-dependencies.md`).
+A peer and a record can put any text into a field: it stays within its line and its value, and reaches no
+terminal as an escape.
 """
 
 from __future__ import annotations
@@ -10,9 +10,29 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Final, Literal
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any, Final, Literal
+
+
+@contextlib.contextmanager
+def _hidden(*names: str) -> Iterator[None]:
+    """Modules that an import inside finds missing, though they may be installed."""
+    before = {name: sys.modules.get(name) for name in names}
+    sys.modules.update(dict.fromkeys(names))  # type: ignore[arg-type]  # None: the import fails
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+
+
+# structlog shows tracebacks by rich where that is installed, and the command line brings it. Daemons show
+# none, and rich would be most of what they import here (decision 1).
+with _hidden("rich", "better_exceptions", "greenlet"):
+    import structlog
 
 Format = Literal["auto", "console", "json"]
 
@@ -31,90 +51,83 @@ LEVELS: Final = {
     "panic": logging.CRITICAL,
 }
 
-Level = Literal["debug", "info", "warning", "error"]
-"""The levels that events have."""
-
-Render = Callable[[Level, str, dict[str, object]], str]
-"""Level, event and fields in; a line without its end out."""
-
-#: ANSI SGR parameters: levels, and the names of fields.
-_COLORS: Final[dict[Level, int]] = {"debug": 32, "info": 32, "warning": 33, "error": 31}
-_FIELD_COLOR: Final = 36
-#: In the console's lines a value with one of these is put into quotation marks.
-_QUOTED: Final = frozenset(" =\"'")
 _EVENT_WIDTH: Final = 32
+_Fields = MutableMapping[str, Any]
 
 
-class Logger:
+class Logger(structlog.BoundLoggerBase):
     """Says events. Every one has the fields of the logger beside its own.
 
-    A field is a short name and any value: JSON has it as it is where it can, else its text."""
-
-    __slots__ = ("_fields",)
-
-    def __init__(self, **fields: object) -> None:
-        self._fields = fields
-
-    def bind(self, **fields: object) -> Logger:
-        """A logger with these fields too, or instead."""
-        return Logger(**self._fields | fields)
+    A field is a short name and any value: JSON has it as it is where it can, else its text. Which levels are
+    said is looked up at each event, so that a record can change it for loggers that there are already."""
 
     def debug(self, event: str, **fields: object) -> None:
         """For those who look for a fault."""
-        _say("debug", event, self._fields, fields)
+        if _threshold <= logging.DEBUG:
+            self._proxy_to_logger("debug", event, **fields)
 
     def info(self, event: str, **fields: object) -> None:
         """What is as it should be, and worth a line."""
-        _say("info", event, self._fields, fields)
+        if _threshold <= logging.INFO:
+            self._proxy_to_logger("info", event, **fields)
 
     def warning(self, event: str, **fields: object) -> None:
         """What somebody may have to look at."""
-        _say("warning", event, self._fields, fields)
+        if _threshold <= logging.WARNING:
+            self._proxy_to_logger("warning", event, **fields)
 
     def error(self, event: str, **fields: object) -> None:
         """What somebody has to look at."""
-        _say("error", event, self._fields, fields)
+        if _threshold <= logging.ERROR:
+            self._proxy_to_logger("error", event, **fields)
 
 
-def _say(level: Level, event: str, bound: dict[str, object], fields: dict[str, object]) -> None:
-    if LEVELS[level] < _threshold:
-        return
-    line = _render(level, event, bound | fields)
-    # A reader that has gone away costs the lines, not the process.
-    with contextlib.suppress(OSError):
-        print(line, flush=True)
+class _Output:
+    """Where lines go: what standard output is at the time."""
+
+    def say(self, line: str) -> None:
+        # A reader that has gone away costs the lines, not the process.
+        with contextlib.suppress(OSError):
+            print(line, flush=True)
+
+    debug = info = warning = error = say
 
 
-def _as_json(level: Level, event: str, fields: dict[str, object]) -> str:
-    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return json.dumps({**fields, "event": event, "level": level, "timestamp": now}, default=str)
+def _printable(text: str) -> str:
+    """The text with everything that is not to be printed as an escape sequence of Python's."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def _as_text(level: Level, event: str, fields: dict[str, object], *, colors: bool = False) -> str:
-    def colored(color: int, text: str) -> str:
-        return f"\x1b[{color}m{text}\x1b[0m" if colors else text
-
-    pairs = (f"{colored(_FIELD_COLOR, name)}={_value(fields[name])}" for name in sorted(fields))
-    shown = event if event.isprintable() else repr(event)
-    head = f"{datetime.now():%H:%M:%S.%f} [{colored(_COLORS[level], f'{level:<8}')}]"
-    return f"{head} {shown:<{_EVENT_WIDTH}} {' '.join(pairs)}"
+def _for_people(_logger: object, _method: str, fields: _Fields) -> _Fields:
+    """Values as texts that can be printed."""
+    for name, value in fields.items():
+        if value is not None and not isinstance(value, bool | int | float):
+            fields[name] = _printable(str(value))
+    return fields
 
 
-def _as_colored_text(level: Level, event: str, fields: dict[str, object]) -> str:
-    return _as_text(level, event, fields, colors=True)
-
-
-def _value(value: object) -> str:
-    """A value for people. What peers and records say neither breaks the line nor reaches the terminal as an
-    escape: `repr` leaves only what can be printed."""
-    text = str(value)
-    if isinstance(value, str):
-        return text if text.isprintable() and text and _QUOTED.isdisjoint(text) else repr(text)
-    return text if text.isprintable() else repr(text)
+def _processors(output: Format) -> list[Callable[[Any, str, _Fields], Any]]:
+    """From an event's fields to its line."""
+    terminal = sys.stdout.isatty()
+    if output == "json" or (output == "auto" and not terminal):
+        return [
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.JSONRenderer(serializer=json.dumps, default=str),
+        ]
+    return [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S.%f", utc=False),
+        _for_people,
+        structlog.dev.ConsoleRenderer(
+            colors=terminal,
+            pad_event_to=_EVENT_WIDTH,
+            exception_formatter=structlog.dev.plain_traceback,
+        ),
+    ]
 
 
 _threshold = logging.INFO
-_render: Render = _as_text
 
 
 def set_level(name: str) -> None:
@@ -132,15 +145,19 @@ def configure(level: str = "info", output: Format = "auto") -> None:
     not one.
 
     Raises ValueError for an unknown level."""
-    global _render
     set_level(level)
-    terminal = sys.stdout.isatty()
-    if output == "json" or (output == "auto" and not terminal):
-        _render = _as_json
-    else:
-        _render = _as_colored_text if terminal else _as_text
+    structlog.configure(
+        processors=_processors(output),
+        wrapper_class=Logger,
+        logger_factory=_Output,
+        cache_logger_on_first_use=False,
+    )
 
 
 def get(room: str) -> Logger:
     """The logger of one room (`bgp`, `kernel`, `datastore`, ...)."""
-    return Logger(room=room)
+    logger: Logger = structlog.get_logger(room=room)
+    return logger
+
+
+configure(output="console")

@@ -54,10 +54,10 @@ def test_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     logger.error("told", reason="two words", missing=None, count=2, empty="")
     logger.bind(room="kernel").warning("other")
     first, second = lines(capsys)
-    time, level, rest = first.partition("[error   ]")
+    time, level, rest = first.partition("[error    ]")
     assert level
     assert len(time.split(":")) == 3
-    assert " ".join(rest.split()) == "told count=2 empty='' missing=None peer=a reason='two words' room=bgp"
+    assert " ".join(rest.split()) == "told count=2 empty= missing=None peer=a reason='two words' room=bgp"
     assert second.endswith("count=1 peer=a room=kernel")
 
 
