@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from selectors import EVENT_READ, EVENT_WRITE, BaseSelector, SelectorKey
 from typing import Any, Final
 
+from routed.histogram import Histogram
+
 #: A turn that took longer gets fewer sockets the next time, seconds.
 LONG_TURN: Final = 0.1
 #: One that took less may get more.
@@ -25,9 +27,30 @@ SHORT_TURN: Final = 0.025
 LEAST_EVENTS: Final = 4
 #: Beyond this a larger number saves nothing: a turn costs as much as one event.
 MOST_EVENTS: Final = 64
+#: A turn that took so long is that of a process that hangs, seconds: with the default hold timer KEEPALIVEs
+#: are due by then.
+STUCK_TURN: Final = 30.0
 
 _READ: Final = select.EPOLLIN if hasattr(select, "epoll") else 0
 _WRITE: Final = select.EPOLLOUT if hasattr(select, "epoll") else 0
+
+
+class Turns:
+    """How long the loop's turns were."""
+
+    def __init__(self) -> None:
+        self.took = Histogram()
+        """All since the start, seconds."""
+        self.stuck_at = float("-inf")
+        """When the last one that took `STUCK_TURN` or longer was over, by the clock that only goes on."""
+        self.stuck_for = 0.0
+        """How long that one took."""
+
+    def record(self, took: float, now: float) -> None:
+        """One turn is over."""
+        self.took.observe(took)
+        if took >= STUCK_TURN:
+            self.stuck_at, self.stuck_for = now, took
 
 
 class FairSelector(BaseSelector):
@@ -39,6 +62,7 @@ class FairSelector(BaseSelector):
         self._epoll = select.epoll()
         self._keys: dict[int, SelectorKey] = {}
         self._returned_at: float | None = None
+        self.turns = Turns()
         self.limit = MOST_EVENTS
         """How many events `select` returns at most."""
 
@@ -72,7 +96,9 @@ class FairSelector(BaseSelector):
     def select(self, timeout: float | None = None) -> list[tuple[SelectorKey, int]]:
         """See `BaseSelector.select`; at most `limit` of those that are ready. Others are not forgotten."""
         if self._returned_at is not None:
-            self._adjust(self._clock() - self._returned_at)
+            now = self._clock()
+            self.turns.record(now - self._returned_at, now)
+            self._adjust(now - self._returned_at)
         wait = -1.0 if timeout is None else max(0.0, timeout)
         try:
             found = self._epoll.poll(wait, self.limit)
@@ -135,8 +161,22 @@ def _mask(events: int) -> int:
     return (events & EVENT_READ and _READ) | (events & EVENT_WRITE and _WRITE)
 
 
+class EventLoop(asyncio.SelectorEventLoop):
+    """asyncio's loop with a `FairSelector`."""
+
+    def __init__(self) -> None:
+        selector = FairSelector()
+        super().__init__(selector)
+        self.turns = selector.turns
+
+
+def turns_of(loop: asyncio.AbstractEventLoop) -> Turns | None:
+    """What is known of a loop's turns; None where it is another kind of loop."""
+    return loop.turns if isinstance(loop, EventLoop) else None
+
+
 def new_event_loop() -> asyncio.AbstractEventLoop:
     """The loop that a daemon runs on. Where there is no epoll(7) it is asyncio's own."""
     if not hasattr(select, "epoll"):
         return asyncio.new_event_loop()
-    return asyncio.SelectorEventLoop(FairSelector())
+    return EventLoop()

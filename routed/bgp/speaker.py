@@ -18,11 +18,12 @@ from routed.bgp import session as sans_io
 from routed.bgp.attachment import Attachment
 from routed.bgp.clients import Clients
 from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
-from routed.bgp.errors import Cease
+from routed.bgp.errors import Cease, RefusedError
 from routed.bgp.handover import Handover
 from routed.bgp.incidents import Incidents
 from routed.bgp.listener import SessionListener, SpeakerListener
 from routed.bgp.listening import Listeners
+from routed.bgp.message import RefreshSubtype
 from routed.bgp.network import Network, TcpNetwork, descriptors_for_connections
 from routed.bgp.nlri import Family
 from routed.bgp.path import NextHopTracker, SourceKind
@@ -90,7 +91,12 @@ class Speaker:
         self._gather_until = 0.0
         self._portion = FIRST_PREFIXES
         self._draining = False
+        self._stopping = False
+        self._started = False
         self._closed = False
+        self.started_at: float | None = None
+        """Since when it speaks BGP, by the loop's clock; None: not yet."""
+        self.converged_at: float | None = None
         self._listeners = Listeners(
             self.loop, self.network, self._on_accept, self._clients.make_room, self.log
         )
@@ -104,7 +110,10 @@ class Speaker:
 
     def start(self) -> None:
         """Listen, and begin to count the time that peers have until the speaker is taken to be converged."""
-        self._listeners.want(self.config.listen)
+        if self.started_at is None:
+            self.started_at = self.loop.time()
+        self._started = True
+        self._listeners.want(() if self._draining else self.config.listen)
         self._convergence.start(unknown_peers=bool(self._clients.ranges))
 
     def configure(self, config: SpeakerConfig) -> None:
@@ -141,7 +150,7 @@ class Speaker:
         if (old.remote.address, old.source) != (config.remote.address, config.source):
             # Another address is another peering; so is another end of the TCP connection.
             self.remove_peer(config.name)
-            self._add(config)
+            self._add(config, peer.shut_down)
             return
         peer.reconfigure(config, self.config, restarting=self._convergence.pending)
         self._attached[peer].regroup()
@@ -219,12 +228,79 @@ class Speaker:
         """Rank the paths of these prefixes again: the way to a next hop of theirs has changed."""
         self.tables.rerank(family, nlri)
 
-    def drain(self) -> None:
-        """Get ready for `close`: peers are told to use our routes only where they have no other (RFC 8326),
-        and nobody new is taken. Sessions, and what changes, go on."""
+    def drain(self, *, to_stop: bool = False) -> None:
+        """Peers are told to use our routes only where they have no other (RFC 8326), and nobody new is taken.
+        Sessions, and what changes, go on. `to_stop`: `close` follows, and nothing can take this back."""
+        self._stopping = self._stopping or to_stop
+        if self._draining:
+            return
         self._draining = True
-        self._listeners.close()
+        self._listeners.want(())
         self.tables.drain()
+        self.sessions.on_draining()
+        self._listener.on_status()
+
+    def undrain(self) -> None:
+        """Take `drain` back: routes are as before, and connections are accepted. Raises RefusedError where
+        the process is about to stop."""
+        if self._stopping:
+            raise RefusedError("the process is about to stop: it drains until then")
+        if not self._draining:
+            return
+        self._draining = False
+        if self._started:
+            self._listeners.want(self.config.listen)
+        self.tables.drain(False)
+        self.sessions.on_drain_ended()
+        self._listener.on_status()
+
+    def shut_down_peer(self, name: str, message: str = "") -> None:
+        """End a peering's session with a message (RFC 9003), and have none until `bring_up_peer`, or until
+        the peer is removed. Raises KeyError for an unknown peer."""
+        peer = self.peers[name]
+        peer.log.warning("shut down by an operator", message=message)
+        if peer in self._handover:  # nobody wants it any more: there is nothing to bring up
+            peer.take_down(message)
+            self._forget(peer)
+            return
+        self._clients.settled(peer)
+        self._convergence.forget(name)
+        peer.take_down(message)
+        self.sessions.on_peer_shut_down(peer, message)
+        self._listener.on_status()
+
+    def bring_up_peer(self, name: str) -> None:
+        """Take `shut_down_peer` back. Raises KeyError for an unknown peer."""
+        peer = self.peers[name]
+        if peer.shut_down is None:
+            return
+        peer.log.info("brought up by an operator")
+        peer.bring_up()
+        self.sessions.on_peer_brought_up(peer)
+        self._listener.on_status()
+
+    def refresh_peer(self, name: str, *, ask: bool, resend: bool) -> None:
+        """`ask` the peer for all its routes again (RFC 2918), `resend` all of ours. Raises KeyError for an
+        unknown peer, and RefusedError, with nothing done, where it has no session, or is to be asked and did
+        not agree to that."""
+        peer = self.peers[name]
+        negotiated = peer.session.negotiated
+        if negotiated is None:
+            raise RefusedError(f"{name}: no session is established")
+        if ask and not negotiated.route_refresh:
+            raise RefusedError(
+                f"{name}: the peer did not negotiate route refresh (RFC 2918): "
+                "shut it down and bring it up to have its routes again"
+            )
+        peer.log.info("route refresh by an operator", asked=ask, resent=resend)
+        if ask:
+            peer.refresh()
+        if resend:
+            for family in negotiated.families:
+                self._attached[peer].refresh(family, RefreshSubtype.REQUEST)
+            peer.wake_writer()
+            self._schedule_flush()
+        self.sessions.on_peer_refreshed(peer, asked=ask, resent=resend)
 
     def close(self, *, graceful: bool, message: str = "") -> None:
         """End. `graceful`: peers that agreed to graceful restart keep our routes for the restart time; they
@@ -256,9 +332,19 @@ class Speaker:
         return self._listeners.endpoints
 
     @property
+    def draining(self) -> bool:
+        """True while everything is advertised as a last choice."""
+        return self._draining
+
+    @property
     def converged(self) -> bool:
         """False after the start until every peer that can be waited for has sent its table."""
         return not self._convergence.pending
+
+    @property
+    def client_ranges(self) -> tuple[ClientRange, ...]:
+        """Where clients may come from that nobody has named."""
+        return self._clients.ranges
 
     def received(self, peer: Peer) -> Mapping[Family, int]:
         """The number of routes in the peer's Adj-RIB-In, by family."""
@@ -356,15 +442,16 @@ class Speaker:
 
     # Peers
 
-    def _add(self, config: PeerConfig) -> Peer:
+    def _add(self, config: PeerConfig, shut_down: str | None = None) -> Peer:
         peer = Peer(config, self.config, self, restarting=self._convergence.pending)
+        peer.shut_down = shut_down
         self.peers[config.name] = peer
         self._check_descriptors()
         self._attached[peer] = Attachment(peer, self.tables, self._on_stale_changed)
         self._by_address.setdefault(config.remote.address, []).append(peer)
         if not config.dynamic:
             self._set_listen_key(config.remote.address)
-            if config.held is None:
+            if config.held is None and shut_down is None:
                 self._convergence.expect(config.name, config.families)
         self.sessions.on_peer_added(peer)
         peer.start()
@@ -441,7 +528,8 @@ class Speaker:
         """Remove a client that came from a range and has gone, unless it is back already. One that made an
         error is remembered until its time in IDLE is over, so that it cannot come back sooner."""
         attached = self._attached.get(peer)
-        if attached is not None and not (peer.has_connections or attached.restarting or peer.idle):
+        stays = peer.has_connections or peer.idle or peer.shut_down is not None
+        if attached is not None and not (stays or attached.restarting):
             peer.stop(Cease.PEER_DECONFIGURED)
             self._forget(peer)
 
@@ -513,6 +601,7 @@ class Speaker:
 
     def _on_converged(self, reason: str) -> None:
         """Tell the peers that held our old routes that this is all (RFC 4724 section 4.1)."""
+        self.converged_at = self.loop.time()
         self.flush()
         for peer in self.peers.values():
             peer.reconfigure(peer.config, self.config, restarting=False)
