@@ -398,7 +398,7 @@ class Agent:
 
     def problems(self) -> list[str]:
         """What is wrong with records, one line each."""
-        found = (*self._record_problems, *self.intent.problems, *self._peers.problems)
+        found = (*self._record_problems, *self._compiler.problems, *self._peers.problems)
         return [str(problem) for problem in found]
 
     def document(self) -> Document:

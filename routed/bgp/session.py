@@ -188,6 +188,19 @@ class Session:
                     due = timer
         return due
 
+    @property
+    def hold_deadline(self) -> float | None:
+        """When the Established connection ends unless the peer is heard before; None: never, or there is
+        none."""
+        return next((c.hold_deadline for c in self._connections.values() if c.state is State.ESTABLISHED), None)
+
+    @property
+    def keepalive_deadline(self) -> float | None:
+        """When the next KEEPALIVE is due on it."""
+        return next(
+            (c.keepalive_deadline for c in self._connections.values() if c.state is State.ESTABLISHED), None
+        )
+
     def pull(self) -> list[Action]:
         """What is to be done now, in order. Each action is given out once."""
         actions, self._actions = self._actions, []

@@ -180,6 +180,11 @@ class Counters:
     received: list[int] = field(default_factory=lambda: [0] * (1 + max(MessageType)))
     sent: list[int] = field(default_factory=lambda: [0] * (1 + max(MessageType)))
 
+    def add(self, other: Counters) -> None:
+        """Count what another one has counted, too."""
+        self.received = [a + b for a, b in zip(self.received, other.received, strict=True)]
+        self.sent = [a + b for a, b in zip(self.sent, other.sent, strict=True)]
+
 
 @dataclass(frozen=True, slots=True)
 class Dial:

@@ -84,6 +84,7 @@ class Speaker:
         self._listener = listener
         self._attached: dict[Peer, Attachment] = {}
         self._by_address: dict[Address, list[Peer]] = {}
+        self._messages_of_gone = sans_io.Counters()
         self._descriptors_said = 0
         self._clients = Clients(self.loop, self._give_up, self.log)
         self._flush_due = False
@@ -346,6 +347,18 @@ class Speaker:
         """Where clients may come from that nobody has named."""
         return self._clients.ranges
 
+    def messages(self) -> sans_io.Counters:
+        """All messages since the start, those of peers that are gone too: the counts never go down."""
+        total = sans_io.Counters()
+        total.add(self._messages_of_gone)
+        for peer in self.peers.values():
+            total.add(peer.session.counters)
+        return total
+
+    def attachment(self, peer: Peer) -> Attachment:
+        """What a peer has in the tables; to look at, not to change."""
+        return self._attached[peer]
+
     def received(self, peer: Peer) -> Mapping[Family, int]:
         """The number of routes in the peer's Adj-RIB-In, by family."""
         return self._attached[peer].received()
@@ -509,6 +522,7 @@ class Speaker:
     def _forget(self, peer: Peer) -> None:
         """Remove a peer whose session is over."""
         del self.peers[peer.name]
+        self._messages_of_gone.add(peer.session.counters)
         same_address = self._by_address[peer.config.remote.address]
         same_address.remove(peer)
         if not same_address:

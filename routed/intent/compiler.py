@@ -47,6 +47,7 @@ from routed.intent.types import (
     NodeIntent,
     OriginatedRoute,
     OriginKind,
+    SessionIntent,
 )
 from routed.resources import (
     DEFAULT_LISTEN_PORT,
@@ -149,6 +150,25 @@ class Compiler:
         """Whether there is a Node record of this name."""
         return name in self._cluster.nodes
 
+    def session(self, name: str) -> SessionIntent | None:
+        """The session of this name."""
+        return self._peerings.sessions.get(name)
+
+    @property
+    def originated(self) -> Mapping[Network, OriginatedRoute]:
+        """The routes that the node makes itself, in no order. Not to be changed."""
+        return self._originated.values
+
+    @property
+    def owned_blocks(self) -> Mapping[Network, Key]:
+        """The blocks of this node, each with the record that says so. Not to be changed."""
+        return self._owned
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Findings that span records, as in the intent."""
+        return tuple(sorted(self._problems, key=_problem_order))
+
     @property
     def intent(self) -> NodeIntent:
         """The whole intent as it is now; it does not change with later records."""
@@ -167,7 +187,7 @@ class Compiler:
             ignored_interfaces=header.ignored_interfaces,
             explicit=header.explicit,
             log_severity=header.log_severity,
-            problems=tuple(sorted(self._problems, key=_problem_order)),
+            problems=self.problems,
         )
 
     def apply(self, upserts: Iterable[Record], deletes: Iterable[Key] = ()) -> IntentDelta:
