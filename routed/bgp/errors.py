@@ -223,6 +223,10 @@ class Notification:
         return f"{self.text} (data {self.data[:32].hex()}{'...' if len(self.data) > 32 else ''})"
 
 
+class RefusedError(Exception):
+    """What an operator asks for cannot be done now; the text says why, and what to do."""
+
+
 class SessionError(Exception):
     """The session has to end with this NOTIFICATION. `reason` says in plain words what was found."""
 

@@ -45,5 +45,20 @@ class SessionListener:
     def on_bad_update(self, peer: Peer, count: int, finding: str) -> None:
         """An error in an UPDATE ended no session (RFC 7606); so many since this was told last."""
 
+    def on_peer_shut_down(self, peer: Peer, message: str) -> None:
+        """An operator shut a peering down, with this message, perhaps empty."""
+
+    def on_peer_brought_up(self, peer: Peer) -> None:
+        """An operator ended that."""
+
+    def on_peer_refreshed(self, peer: Peer, *, asked: bool, resent: bool) -> None:
+        """An operator had the peer asked for its routes again, or ours sent again."""
+
+    def on_draining(self) -> None:
+        """The speaker is everybody's last choice from now on (RFC 8326)."""
+
+    def on_drain_ended(self) -> None:
+        """That is over, and the speaker goes on."""
+
     def on_stale_routes(self, peer: Peer, what: str) -> None:
         """The time of a peer's stale routes is over; `what` became of them."""

@@ -81,6 +81,8 @@ class Peer:
         """The Established one."""
         self.last_negotiated: Negotiated | None = None
         """What was agreed when the session was up last."""
+        self.shut_down: str | None = None
+        """The message with which an operator shut it down, perhaps empty; None: it is not."""
         self.findings = 0
         """Errors in UPDATEs that were handled without a reset (RFC 7606)."""
         self.session = Session(session_config(config, speaker, restarting=restarting), owner.random)
@@ -128,12 +130,34 @@ class Peer:
         return bool(self._connections)
 
     def start(self) -> None:
-        """Begin to dial and to take connections; unless the configuration says that there must be none."""
+        """Begin to dial and to take connections; unless an operator or the configuration says that there must
+        be none."""
+        if self.shut_down is not None:
+            return
         if self.config.held is not None:
             self.session.last_error = self.config.held
             self.log.error("no session", reason=self.config.held)
             return
         self.session.start(self._now())
+        self._act()
+
+    def take_down(self, message: str) -> None:
+        """Have no session until `bring_up`, whatever is configured meanwhile. The peer gets the message
+        (RFC 9003)."""
+        self.shut_down = message
+        if self._dial is not None:
+            self._cancel_dial()
+            self.session.connect_failed(self._now(), "given up: shut down by an operator")
+        self.stop(Cease.ADMIN_SHUTDOWN, message)
+
+    def bring_up(self) -> None:
+        """As configured again."""
+        self.shut_down = None
+        self.start()
+
+    def refresh(self) -> None:
+        """Ask the peer for all its routes again (RFC 2918)."""
+        self.session.refresh(Family)
         self._act()
 
     def pause(self, notification: Notification, seconds: float | None) -> None:

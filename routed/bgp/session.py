@@ -9,7 +9,7 @@ clock and sleeps never: its owner calls it with what happened, then carries out 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
@@ -39,6 +39,7 @@ from routed.bgp.message import (
     decode_open,
     decode_route_refresh,
     encode_notification,
+    encode_route_refresh,
     not_synchronized,
 )
 from routed.bgp.nlri import NO_FAMILIES, Family
@@ -253,6 +254,15 @@ class Session:
         for conn in self._connections.values():
             if conn.state is State.ESTABLISHED:
                 self._on_keepalive_due(conn, TABLE[conn.state, Event.KEEPALIVE_EXPIRES], now, _NOTHING)
+
+    def refresh(self, families: Iterable[Family]) -> None:
+        """Ask the peer for all its routes of these families again (RFC 2918), on the Established connection;
+        only where that was negotiated."""
+        for conn in self._connections.values():
+            if conn.state is State.ESTABLISHED and conn.negotiated is not None:
+                assert conn.negotiated.route_refresh
+                for family in sorted(conn.negotiated.families.intersection(families)):
+                    self._send(conn, MessageType.ROUTE_REFRESH, encode_route_refresh(family))
 
     def hurry(self, now: float) -> None:
         """Dial soon: what made attempts fail may be mended."""

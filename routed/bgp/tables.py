@@ -92,9 +92,9 @@ class Tables:
         self.groups[family].refresh()
         self._changed()
 
-    def drain(self) -> None:
-        """Advertise everything as a last choice from now on (RFC 8326)."""
-        self._draining = True
+    def drain(self, on: bool = True) -> None:
+        """Advertise everything as a last choice from now on (RFC 8326); or as it is again."""
+        self._draining = on
         for family in self.groups:
             self.refresh(family)
 

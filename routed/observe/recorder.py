@@ -62,6 +62,44 @@ class SessionEvents(SessionListener):
             EventKind.BAD_UPDATE, f"bad UPDATE handled: {finding}", peer.name, finding=finding, times=count
         )
 
+    def on_peer_shut_down(self, peer: Peer, message: str) -> None:
+        """An operator shut a peering down."""
+        self._events.publish(
+            EventKind.PEER_SHUT_DOWN,
+            f"shut down by an operator: {message}" if message else "shut down by an operator",
+            peer.name,
+            address=str(peer.config.remote.address),
+            message=message,
+        )
+
+    def on_peer_brought_up(self, peer: Peer) -> None:
+        """An operator ended that."""
+        self._events.publish(
+            EventKind.PEER_BROUGHT_UP,
+            "brought up by an operator",
+            peer.name,
+            address=str(peer.config.remote.address),
+        )
+
+    def on_peer_refreshed(self, peer: Peer, *, asked: bool, resent: bool) -> None:
+        """Routes are sent again."""
+        told = [text for said, text in ((asked, "asked for its routes"), (resent, "sent ours")) if said]
+        self._events.publish(
+            EventKind.PEER_REFRESHED,
+            f"route refresh: {' and '.join(told)} again",
+            peer.name,
+            asked=asked,
+            resent=resent,
+        )
+
+    def on_draining(self) -> None:
+        """Graceful shutdown begins."""
+        self._events.publish(EventKind.DRAINING, "draining: last choice of all peers")
+
+    def on_drain_ended(self) -> None:
+        """Graceful shutdown was taken back."""
+        self._events.publish(EventKind.DRAIN_ENDED, "drain ended: routes are as before")
+
     def on_stale_routes(self, peer: Peer, what: str) -> None:
         """Stale routes are at their end."""
         self._events.publish(EventKind.STALE_ROUTES, what, peer.name)

@@ -123,5 +123,5 @@ async def until_stopped(stop: asyncio.Event, speaker: Speaker, drain_time: float
     peers = sum(peer.established for peer in speaker.peers.values())
     if drain_time and peers:
         logger.info("draining: last choice of all peers", seconds=drain_time, peers=peers)
-        speaker.drain()
+        speaker.drain(to_stop=True)
         await asyncio.sleep(drain_time)
