@@ -16,8 +16,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from routed import log
-
 if TYPE_CHECKING:
     import asyncio
 
@@ -72,6 +70,9 @@ def configure_logging(level: str | None, output: str) -> None:
     """Set up logs from the two options; exits with 2 where one of them is wrong."""
     if output not in ("auto", "console", "json"):
         fail(f"--log-format {output!r}: use console, json or auto")
+    # Not at the top: it brings asyncio, which brings TLS unless a daemon says before that it needs none.
+    from routed import log
+
     try:
         log.configure(level or "info", output)  # type: ignore[arg-type]
     except ValueError as error:

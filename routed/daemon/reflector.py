@@ -13,7 +13,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Network, 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from routed import daemon, log
+from routed import daemon
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,9 +49,9 @@ def main(
     **observe: Any,
 ) -> None:
     """Run until SIGTERM. The options are `cli.rr`'s; exits with 2 where one of them is wrong."""
-    daemon.configure_logging(log_level, log_format)
     if datastore is None:
         _without_tls()
+    daemon.configure_logging(log_level, log_format)
     from routed.rr.standalone import Running, raise_descriptor_limit
 
     if on_stop not in ("graceful-restart", "shutdown"):
@@ -96,6 +96,8 @@ def main(
         )
         job = _alone(reflector, running) if datastore is None else _among(datastore, reflector, running)
     if missing := raise_descriptor_limit(ranges):
+        from routed import log
+
         log.get("rr").warning("descriptor limit", problem=missing)
     daemon.run_until_stopped(job)
 
