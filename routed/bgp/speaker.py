@@ -93,7 +93,6 @@ class Speaker:
         self._portion = FIRST_PREFIXES
         self._draining = False
         self._stopping = False
-        self._started = False
         self._closed = False
         self.started_at: float | None = None
         """Since when it speaks BGP, by the loop's clock; None: not yet."""
@@ -113,7 +112,6 @@ class Speaker:
         """Listen, and begin to count the time that peers have until the speaker is taken to be converged."""
         if self.started_at is None:
             self.started_at = self.loop.time()
-        self._started = True
         self._listeners.want(() if self._draining else self.config.listen)
         self._convergence.start(unknown_peers=bool(self._clients.ranges))
 
@@ -249,7 +247,7 @@ class Speaker:
         if not self._draining:
             return
         self._draining = False
-        if self._started:
+        if self.started_at is not None:
             self._listeners.want(self.config.listen)
         self.tables.drain(False)
         self.sessions.on_drain_ended()
