@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from routed.bgp.transport import Endpoint
+if TYPE_CHECKING:
+    from routed.bgp.transport import Endpoint
 
 #: `--api`: a socket of the node's name in the runtime folder, and no socket.
 DEFAULT: Final = "auto"
@@ -88,6 +89,9 @@ def observe_options(
 
 
 def _endpoint(option: str, text: str) -> Endpoint:
+    # Not at the top: it brings asyncio, which the commands that only ask where a socket is do without.
+    from routed.bgp.transport import Endpoint
+
     try:
         return Endpoint.parse(text)
     except ValueError as error:
