@@ -347,11 +347,11 @@ class Speaker:
 
     def messages(self) -> sans_io.Counters:
         """All messages since the start, those of peers that are gone too: the counts never go down."""
-        total = sans_io.Counters()
-        total.add(self._messages_of_gone)
-        for peer in self.peers.values():
-            total.add(peer.session.counters)
-        return total
+        all_of_them = [self._messages_of_gone, *(peer.session.counters for peer in self.peers.values())]
+        return sans_io.Counters(
+            received=[sum(column) for column in zip(*(one.received for one in all_of_them), strict=True)],
+            sent=[sum(column) for column in zip(*(one.sent for one in all_of_them), strict=True)],
+        )
 
     def attachment(self, peer: Peer) -> Attachment:
         """What a peer has in the tables; to look at, not to change."""
