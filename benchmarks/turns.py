@@ -48,12 +48,12 @@ class TimedSelector(FairSelector):
     def __init__(self) -> None:
         super().__init__()
         self.longest = 0.0
-        self.turns = 0
+        self.count = 0
         self._left_at = time.perf_counter()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """See `selectors.BaseSelector.select`."""
-        self.turns += 1
+        self.count += 1
         self.longest = max(self.longest, time.perf_counter() - self._left_at)
         ready = super().select(timeout)
         self._left_at = time.perf_counter()
@@ -61,8 +61,8 @@ class TimedSelector(FairSelector):
 
     def take(self) -> dict[str, float]:
         """What was found since the last call."""
-        found = {"longest": self.longest, "turns": self.turns}
-        self.longest, self.turns = 0.0, 0
+        found = {"longest": self.longest, "turns": self.count}
+        self.longest, self.count = 0.0, 0
         return found
 
 
