@@ -195,7 +195,7 @@ def _borrowed(node: str, block: IPAMBlock) -> Iterator[BorrowedAddress]:
     """Addresses of workloads on `node` in a block that is not its own."""
     for address, attribute in block.allocated():
         if attribute.node == node and not is_tunnel(attribute):
-            yield BorrowedAddress(address, block.host, block.cidr, block.key, _pod(attribute))
+            yield BorrowedAddress(address, block.host, block.cidr, block.key, pod_of(attribute))
 
 
 def is_tunnel(attribute: BlockAttribute) -> bool:
@@ -203,7 +203,8 @@ def is_tunnel(attribute: BlockAttribute) -> bool:
     return attribute.secondary.get("type", "").endswith("TunnelAddress")
 
 
-def _pod(attribute: BlockAttribute) -> str | None:
+def pod_of(attribute: BlockAttribute) -> str | None:
+    """`namespace/name` of the pod that has the address, where the allocation says it."""
     pod = attribute.secondary.get("pod")
     return f"{attribute.secondary.get('namespace', 'default')}/{pod}" if pod else None
 
@@ -307,9 +308,10 @@ class NetworkIndex:
 
     def overlapping(self, network: Network) -> list[Network]:
         """Members other than `network` itself that share addresses with it, in no particular family order."""
-        return [*self.around(network), *self._inside(network)]
+        return [*self.around(network), *self.inside(network)]
 
-    def _inside(self, network: Network) -> list[Network]:
+    def inside(self, network: Network) -> list[Network]:
+        """Members that are within `network` and smaller, in the order of their addresses."""
         if not any(
             count > 0 and version == network.version and length > network.prefixlen
             for (version, length), count in self._lengths.items()

@@ -32,6 +32,10 @@ class Verdict:
     reason: str
     communities: tuple[int, ...] = ()
     large_communities: tuple[tuple[int, int, int], ...] = ()
+    step: int = 0
+    """The step of calico-semantics section 3 that decided, 3 to 11."""
+    network: Network | None = None
+    """The pool, block, service route or range in it that holds the prefix."""
 
 
 ExportRule = Callable[[bytes, Path], Verdict]
@@ -86,7 +90,14 @@ def compile_export(policy: ExportPolicy, family: Family, *, ibgp: bool) -> Expor
     normal = policy.normal_priority
     verdicts: dict[tuple[bool, str, tuple[CommunityRule, ...]], Verdict] = {}
 
-    def verdict(accept: bool, reason: str, rules: tuple[CommunityRule, ...] = ()) -> Verdict:
+    def verdict(
+        accept: bool,
+        reason: str,
+        rules: tuple[CommunityRule, ...] = (),
+        *,
+        step: int,
+        network: Network | None = None,
+    ) -> Verdict:
         key = (accept, reason, rules)
         found = verdicts.get(key)
         if found is None:
@@ -95,31 +106,36 @@ def compile_export(policy: ExportPolicy, family: Family, *, ibgp: bool) -> Expor
                 reason,
                 tuple(dict.fromkeys(one for rule in rules for one in rule.standard)),
                 tuple(dict.fromkeys(one for rule in rules for one in rule.large)),
+                step,
+                network,
             )
         return found
 
     def rule(nlri: bytes, path: Path) -> Verdict:
-        if rejected and (pool := rejected.first(nlri)) is not None:  # step 3
-            return verdict(False, f"inside pool {pool}, which has disableBGPExport")
+        if rejected and (pool := rejected.first(nlri)) is not None:
+            return verdict(False, f"inside pool {pool}, which has disableBGPExport", step=3, network=pool)
         if path.interface is not None:
-            if (pattern := internal.match(path.interface)) is not None:  # step 4
-                return verdict(False, f"out of an interface like {pattern}, and the peer is internal")
-            if (pattern := never.match(path.interface)) is not None:  # step 5
-                return verdict(False, f"out of an interface like {pattern}")
+            if (pattern := internal.match(path.interface)) is not None:
+                return verdict(False, f"out of an interface like {pattern}, and the peer is internal", step=4)
+            if (pattern := never.match(path.interface)) is not None:
+                return verdict(False, f"out of an interface like {pattern}", step=5)
         rules = communities.all(nlri) if communities else ()  # step 6
-        if aggregates and (block := aggregates.first(nlri)) is not None:  # step 7
+        if aggregates and (block := aggregates.first(nlri)) is not None:
+            network = block[1]
             if nlri == block[0]:
-                return verdict(True, f"block {block[1]} of this node", rules)
+                return verdict(True, f"block {network} of this node", rules, step=7, network=network)
             if _metric(path, normal) < normal:
-                return verdict(True, f"inside block {block[1]} of this node, with a better metric", rules)
-            return verdict(False, f"inside block {block[1]} of this node, which is advertised as a whole")
-        if statics and (service := statics.first(nlri)) is not None:  # step 8
-            return verdict(True, f"service route {service}", rules)
-        if reflected and (services := reflected.first(nlri)) is not None:  # step 9
-            return verdict(True, f"inside service range {services}", rules)
-        if accepted and (pool := accepted.first(nlri)) is not None:  # step 10
-            return verdict(True, f"inside pool {pool}", rules)
-        return verdict(False, "in no enabled pool, and no route of this node")  # step 11
+                reason = f"inside block {network} of this node, with a better metric"
+                return verdict(True, reason, rules, step=7, network=network)
+            reason = f"inside block {network} of this node, which is advertised as a whole"
+            return verdict(False, reason, step=7, network=network)
+        if statics and (service := statics.first(nlri)) is not None:
+            return verdict(True, f"service route {service}", rules, step=8, network=service)
+        if reflected and (services := reflected.first(nlri)) is not None:
+            return verdict(True, f"inside service range {services}", rules, step=9, network=services)
+        if accepted and (pool := accepted.first(nlri)) is not None:
+            return verdict(True, f"inside pool {pool}", rules, step=10, network=pool)
+        return verdict(False, "in no enabled pool, and no route of this node", step=11)
 
     return rule
 

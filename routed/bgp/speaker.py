@@ -357,6 +357,11 @@ class Speaker:
         """What a peer has in the tables; to look at, not to change."""
         return self._attached[peer]
 
+    @property
+    def client_ranges(self) -> tuple[ClientRange, ...]:
+        """Where clients may come from that nobody has named."""
+        return self._clients.ranges
+
     def received(self, peer: Peer) -> Mapping[Family, int]:
         """The number of routes in the peer's Adj-RIB-In, by family."""
         return self._attached[peer].received()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from routed.intent.types import OriginatedRoute, OriginKind
 from routed.ipam_blocks import (
@@ -73,6 +73,50 @@ class BlockTable:
             self._index.add(network)
         else:
             self._index.discard(network)
+
+    # What there is to see
+
+    @property
+    def known(self) -> bool:
+        """Whether there is any IPAM block at all: without, affinities stand by themselves."""
+        return bool(self._blocks)
+
+    @property
+    def pod_cidrs(self) -> tuple[Network, ...]:
+        """The node's own (host-local IPAM)."""
+        return self._pod_cidrs
+
+    def networks(self) -> set[Network]:
+        """All that an affinity, in whatever state, an IPAM block or a pod CIDR names."""
+        return {*self._affinities, *self._blocks, *self._pod_cidrs}
+
+    def __contains__(self, network: object) -> bool:
+        return network in self._affinities or network in self._blocks or network in self._pod_cidrs
+
+    def around(self, network: Network) -> list[Network]:
+        """The blocks that hold `network`, itself among them, the smallest first."""
+        lengths = range(network.prefixlen, -1, -1)
+        supernets = (network.supernet(new_prefix=length) for length in lengths)
+        return [supernet for supernet in supernets if supernet in self]
+
+    def inside(self, network: Network) -> list[Network]:
+        """The blocks within `network` that are not deleted, in the order of their addresses."""
+        return self._index.inside(network)
+
+    def affinities(self, network: Network) -> Sequence[BlockAffinity]:
+        """All nodes' claims on a block, in the order of their names."""
+        return sorted(self._affinities.get(network, {}).values(), key=lambda claim: claim.name)
+
+    def ipam_block(self, network: Network) -> IPAMBlock | None:
+        """The IPAM block that counts, the first by name; None: there is none that is not deleted."""
+        blocks = self._blocks.get(network)
+        return None if not blocks else min(blocks.values(), key=lambda block: block.name)
+
+    def verdict(self, network: Network) -> Verdict:
+        """What this node makes of a block, as of the last `take`."""
+        return self._verdicts.get(network, NOTHING)
+
+    # What follows
 
     def take(self) -> dict[Network, Verdict]:
         """The verdict on each network that changed; an empty one where there is nothing to say any more."""

@@ -40,6 +40,7 @@ from routed.intent.services import (
     service_ranges,
     service_routes,
 )
+from routed.intent.tables import Tables
 from routed.intent.types import (
     CommunityRule,
     FamilyIntent,
@@ -145,6 +146,22 @@ class Compiler:
     def records(self) -> Mapping[Key, Record]:
         """All records as they are in force now. Not to be changed."""
         return self._records
+
+    @property
+    def tables(self) -> Tables:
+        """What was worked out, to be looked at without a copy of it."""
+        return Tables(
+            options=self.options,
+            header=self._header,
+            cluster=self._cluster,
+            sessions=self._peerings.sessions,
+            blocks=self._blocks,
+            services=self._services,
+            ranges=self._ranges,
+            pools=self._pools,
+            originated=self._originated.values,
+            families=self._families,
+        )
 
     def has_node(self, name: str) -> bool:
         """Whether there is a Node record of this name."""
