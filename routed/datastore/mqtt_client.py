@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import os
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -12,6 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import aiomqtt
 
+from routed.datastore import sockets
 from routed.datastore.retry import UnavailableError
 
 KEEP_ALIVE = 15
@@ -19,6 +23,12 @@ KEEP_ALIVE = 15
 
 ANSWER_TIME = 10.0
 """Seconds that the broker may take for an answer."""
+
+CONNECT_TIME = 5.0
+"""Seconds for TCP and, again, for TLS."""
+
+PARTING = 0.2
+"""Seconds that a broker has to take our DISCONNECT: one that reads nothing is left without."""
 
 IN_FLIGHT = 200
 """Publications that wait for their acknowledgement at once."""
@@ -113,15 +123,21 @@ def _context(options: MqttOptions) -> ssl.SSLContext | None:
 
 
 @contextlib.asynccontextmanager
-async def connected(options: MqttOptions, will: aiomqtt.Will | None = None) -> AsyncIterator[aiomqtt.Client]:
-    """A connection with a clean session. Raises UnavailableError where it cannot be had, and turns into one
-    what the block raises about the connection."""
+async def connected(
+    options: MqttOptions, will: aiomqtt.Will | None = None, identifier: str | None = None
+) -> AsyncIterator[aiomqtt.Client]:
+    """A connection with a clean session; `identifier` is the client's, which the broker lets one connection
+    have at a time: a new one takes the place of the old; None: any. Raises UnavailableError where it cannot
+    be had, and turns into one what the block raises about the connection. Cancelled, it ends at once,
+    whatever the broker does."""
+    context = _context(options)
     client = aiomqtt.Client(
         options.host,
         options.port,
         username=options.username,
         password=options.password,
-        tls_context=_context(options),
+        tls_context=context,
+        identifier=identifier,
         will=will,
         clean_session=True,
         keepalive=KEEP_ALIVE,
@@ -131,11 +147,72 @@ async def connected(options: MqttOptions, will: aiomqtt.Will | None = None) -> A
     # More than its ten publications at once are no fault here.
     client.pending_calls_threshold = 1 << 16
     _notice_early_end(client)
+    cancelled: asyncio.CancelledError | None = None
     try:
-        async with client:
-            yield client
+        sock = await _open(options, context)
+        # paho's own way blocks a thread, and the process could not end before that is done.
+        client._client._create_socket = lambda: sock  # type: ignore[method-assign]
+        try:
+            async with client:
+                try:
+                    yield client
+                except asyncio.CancelledError as error:
+                    cancelled = error
+                    raise
+                finally:
+                    client.timeout = PARTING
+        finally:
+            # Where there was no answer, or no DISCONNECT could be sent, aiomqtt leaves it open.
+            client._client._sock_close()
+            sock.close()
     except (aiomqtt.MqttError, OSError, UnicodeError) as error:
+        if cancelled is not None:
+            raise cancelled from None
         raise UnavailableError(f"{options}: {_words(error)}") from None
+
+
+async def _open(options: MqttOptions, context: ssl.SSLContext | None) -> socket.socket:
+    """A connected socket, with TLS where it is wanted. Raises OSError."""
+    plain = await sockets.connect(options.host, options.port, CONNECT_TIME)
+    if context is None:
+        return plain
+    try:
+        secured = context.wrap_socket(plain, server_hostname=options.host, do_handshake_on_connect=False)
+    except BaseException:
+        plain.close()
+        raise
+    try:
+        async with asyncio.timeout(CONNECT_TIME):
+            await _handshake(secured)
+    except TimeoutError:
+        secured.close()
+        raise TimeoutError("TLS: no answer") from None
+    except BaseException:
+        secured.close()
+        raise
+    return secured
+
+
+async def _handshake(secured: ssl.SSLSocket) -> None:
+    """The TLS handshake of a non-blocking socket, that waits on the event loop."""
+    loop = asyncio.get_running_loop()
+    ways = {
+        ssl.SSLWantReadError: (loop.add_reader, loop.remove_reader),
+        ssl.SSLWantWriteError: (loop.add_writer, loop.remove_writer),
+    }
+    while True:
+        try:
+            secured.do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as wanted:
+            watch, forget = ways[type(wanted)]
+        else:
+            return
+        ready = loop.create_future()
+        watch(secured.fileno(), lambda ready=ready: ready.done() or ready.set_result(None))  # type: ignore[misc]
+        try:
+            await ready
+        finally:
+            forget(secured.fileno())
 
 
 def _notice_early_end(client: aiomqtt.Client) -> None:
@@ -155,6 +232,10 @@ def _notice_early_end(client: aiomqtt.Client) -> None:
 
 def _words(error: BaseException) -> str:
     """What went wrong, in one line."""
+    if isinstance(error, OSError) and error.errno and not isinstance(error, ssl.SSLError | socket.gaierror):
+        return os.strerror(error.errno)  # asyncio's own texts repeat the address
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not accepted: {error.verify_message}"
     cause = error.__cause__
     text = str(cause) if cause is not None and str(cause) else str(error)
     return " ".join(text.split()) or type(error).__name__

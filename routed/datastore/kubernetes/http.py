@@ -15,6 +15,8 @@ from typing import Final, NamedTuple
 
 import h11
 
+from routed.datastore import sockets
+
 CONNECT_TIMEOUT: Final = 15.0
 """Seconds for name lookup, TCP and TLS together."""
 
@@ -24,17 +26,6 @@ list under load."""
 
 _READ_SIZE: Final = 1 << 17
 _SHOWN: Final = 100
-
-# A peer that is gone without a word (power, a firewall that forgot the flow) is noticed by the kernel after
-# some 30 s: probes on an idle connection, and a bound for what is sent and never acknowledged.
-_SOCKET_OPTIONS: Final = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 30_000),
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-)
 
 
 class DisconnectedError(Exception):
@@ -84,7 +75,7 @@ class Connection:
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 reader, writer = await asyncio.open_connection(
-                    sock=await _connected(endpoint),
+                    sock=await sockets.connect(endpoint.host, endpoint.port, CONNECT_TIMEOUT),
                     limit=_READ_SIZE,
                     ssl=tls,
                     server_hostname=(server_name or endpoint.host) if tls is not None else None,
@@ -181,33 +172,6 @@ class Connection:
         self._writer.transport.abort()
         with contextlib.suppress(OSError):
             await self._writer.wait_closed()
-
-
-async def _connected(endpoint: Endpoint) -> socket.socket:
-    """A socket that is connected to the first of the endpoint's addresses that answers. Raises OSError.
-
-    asyncio's own race between addresses loses a socket when it is cancelled (Python 3.11)."""
-    loop = asyncio.get_running_loop()
-    failure: OSError | None = None
-    found = await loop.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
-    for family, kind, protocol, _, address in found:
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.setblocking(False)
-            for level, option, value in _SOCKET_OPTIONS:
-                connection.setsockopt(level, option, value)
-            # An address that swallows packets leaves the next one its time.
-            async with asyncio.timeout(CONNECT_TIMEOUT / (len(found) + 1)):
-                await loop.sock_connect(connection, address)
-        except OSError as error:
-            connection.close()
-            failure = error
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            return connection
-    raise failure or OSError(0, "the name has no address")
 
 
 def _broken(endpoint: Endpoint, reason: str, reused: bool) -> DisconnectedError:
