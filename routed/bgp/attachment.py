@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from routed.bgp.errors import Finding
 from routed.bgp.export import ExportTarget
 from routed.bgp.groups import GroupKey, Member
-from routed.bgp.message import RefreshSubtype, encode_route_refresh
+from routed.bgp.message import MessageType, RefreshSubtype, encode_route_refresh
 from routed.bgp.nlri import NO_FAMILIES, Family, with_family
 from routed.bgp.path import Source, SourceKind
 from routed.bgp.peer import Peer
@@ -150,6 +150,7 @@ class Attachment:
     def _leave(self) -> None:
         for family, member in self.members.items():
             self._tables.groups[family].leave(member)
+        self._peer.session.counters.sent[MessageType.UPDATE] += self.updates
         self.members.clear()
 
     # A changed configuration
@@ -180,6 +181,12 @@ class Attachment:
     def restarting(self) -> bool:
         """True while routes outlive their session, or did and are not all sent again."""
         return self._stale.restarting
+
+    @property
+    def updates(self) -> int:
+        """How many UPDATEs were written for the peer in the session that is up; see `Member.updates`. The
+        session's counters have those of sessions before."""
+        return sum(member.updates for member in self.members.values())
 
     def ignored(self) -> tuple[int, str | None]:
         """How many of its announcements could not be used (loops), and why the last one."""

@@ -57,11 +57,13 @@ class GroupKey:
 
 @dataclass(slots=True)
 class _Base:
-    """A snapshot that joining members begin with, and the log from there on."""
+    """A snapshot that joining members begin with, and the log from there on. `messages` are those of the
+    snapshot less those that the log had before it."""
 
     head: Segment
     offset: int
     octets: int
+    messages: int
     used: bool = True
 
 
@@ -100,6 +102,7 @@ class Group:
             base = self._snapshot()
         base.used = True
         member._begin(base.head, 0)
+        member._updates += base.messages + self.log.messages
         if end_of_rib:
             self.end_table(member)
         return member
@@ -109,13 +112,13 @@ class Group:
         if self.unbuilt:
             self._await_end.append(member)
         else:
-            member._insert(self.end_of_rib)
+            member._insert(self.end_of_rib, updates=1)
 
     def built(self) -> None:
         """All is filled in."""
         for member in self._await_end:
             if self.members.get(member.source) is member:
-                member._insert(self.end_of_rib)
+                member._insert(self.end_of_rib, updates=1)
         self._await_end.clear()
 
     def adopt(self, member: Member) -> None:
@@ -193,14 +196,14 @@ class Group:
             messages += self._withdrawals(gone)
         return messages
 
-    def snapshot_now(self, reader: Source) -> Segment:
+    def snapshot_now(self, reader: Source) -> tuple[Segment, int]:
         """The first segment of a snapshot for one reader that leads back to the end of the log as it is
-        now."""
+        now; and how many messages there are in the snapshot."""
         base = self._base
         if base is None or base.offset != self.log.end or self._only.get(reader, -1) >= base.offset:
             base = self._snapshot()
         base.used = True
-        return base.head
+        return base.head, base.messages + self.log.messages
 
     def release_snapshot(self) -> None:
         """Let go of the snapshot where nobody joined since the last call. To be called every few seconds."""
@@ -241,7 +244,7 @@ class Group:
                 messages = (
                     self._withdrawals(nlri) if attributes is None else self._announcements(attributes, nlri)
                 )
-                member._insert(b"".join(messages), nlri)
+                member._insert(b"".join(messages), nlri, updates=len(messages))
         if self.key.add_path:
             # Another path of a prefix has a key of its own: it is there before the old one goes.
             self._append_announced(turn)
@@ -258,13 +261,19 @@ class Group:
 
     def _append_withdrawn(self, turn: Turn) -> None:
         for source, nlri in turn.withdrawn.items():
-            self.log.append(self._withdrawals(nlri), source, nlri)
+            self._append(self._withdrawals(nlri), source, nlri)
             self._note_lagging(source, nlri)
 
     def _append_announced(self, turn: Turn) -> None:
         for (attributes, source), nlri in turn.announced.items():
-            self.log.append(self._announcements(attributes, nlri), source, nlri)
+            self._append(self._announcements(attributes, nlri), source, nlri)
             self._note_lagging(source, nlri)
+
+    def _append(self, messages: Sequence[bytes], source: Source, nlri: Sequence[bytes]) -> None:
+        self.log.append(messages, source, nlri)
+        member = self.members.get(source)
+        if member is not None and member._segment is not None:
+            member._updates -= len(messages)  # it leaves them out
 
     def _note_lagging(self, source: Source, nlri: Sequence[bytes]) -> None:
         for member in self.lagging:
@@ -305,5 +314,5 @@ class Group:
             segment = segment.next
         snapshot.tail.next = self.log.tail
         self._only.clear()
-        self._base = _Base(head, offset, octets)
+        self._base = _Base(head, offset, octets, snapshot.messages - self.log.messages)
         return self._base

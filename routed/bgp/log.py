@@ -91,13 +91,15 @@ class Segment:
 class Log:
     """Where a group writes: the last segment of the chain. The rest is held by those who read it."""
 
-    __slots__ = ("segment_octets", "segments_begun", "tail")
+    __slots__ = ("messages", "segment_octets", "segments_begun", "tail")
 
     def __init__(self, segment_octets: int = SEGMENT_OCTETS) -> None:
         self.segment_octets = segment_octets
         self.tail = Segment(0, segment_octets)
         self.segments_begun = 0
         """Counts up with each segment that is begun, for work that is to be done now and then."""
+        self.messages = 0
+        """How many were written since it was begun."""
 
     @property
     def end(self) -> int:
@@ -106,6 +108,7 @@ class Log:
 
     def append(self, messages: Sequence[bytes], source: Source | None, nlri: Sequence[bytes]) -> None:
         """Write whole messages about `nlri`, which `source` is not to read."""
+        self.messages += len(messages)
         data = messages[0] if len(messages) == 1 else b"".join(messages)
         if self.tail.room(len(data)):
             self.tail.write(data, source, nlri)

@@ -49,6 +49,7 @@ class Member:
         "_marks_before",
         "_out",
         "_segment",
+        "_updates",
         "source",
         "wake",
     )
@@ -69,6 +70,13 @@ class Member:
         self._out: Sequence[Buffer] = ()  # collected, each from one message boundary to another
         self._cut = 0  # octets of _out[0] that are sent
         self._boundary = 0  # a message boundary in _out[0], at or before the first that is not sent
+        self._updates = 0  # in the log, the number of UPDATEs less those of the log
+
+    @property
+    def updates(self) -> int:
+        """How many UPDATEs were written for it since it joined: what a member that is far behind is not sent,
+        because there is newer, is counted; and of a table that is sent whole its own ones."""
+        return self._updates + (self._group.log.messages if self._segment is not None else 0)
 
     @property
     def group(self) -> Group:
@@ -168,7 +176,9 @@ class Member:
         and `end` are messages to put before and after it (RFC 7313: BoRR and EoRR)."""
         group = self._group
         if self._segment is not None:
-            self._add_insert(Insert(group.log.end, begin, detour=group.snapshot_now(self.source)))
+            snapshot, updates = group.snapshot_now(self.source)
+            self._add_insert(Insert(group.log.end, begin, detour=snapshot))
+            self._updates += updates
         else:
             self._dirty.update(dict.fromkeys(group.adj_out))
             if begin:
@@ -235,7 +245,9 @@ class Member:
         some = list(islice(dirty, group.limits.catch_up_prefixes))
         for nlri in some:
             del dirty[nlri]
-        messages = [*self._marks_before, *group.encode_state(some, self.source)]
+        updates = group.encode_state(some, self.source)
+        self._updates += len(updates)
+        messages = [*self._marks_before, *updates]
         self._marks_before = ()
         if not dirty:
             messages += self._marks_after
@@ -245,18 +257,22 @@ class Member:
         return [b"".join(messages)] if messages else []
 
     def _begin(self, segment: Segment, at: int) -> None:
+        log = self._group.log
         self._segment = segment
         self._at = at
-        self._joined_at = self._group.log.end
+        self._joined_at = log.end
+        self._updates -= log.messages
 
-    def _insert(self, data: bytes, nlri: Sequence[bytes] = ()) -> None:
+    def _insert(self, data: bytes, nlri: Sequence[bytes] = (), *, updates: int = 0) -> None:
         """Send these messages when the log is read so far; `nlri` is empty for a marker."""
         if self._segment is not None:
             self._add_insert(Insert(self._group.log.end, data, nlri))
+            self._updates += updates
         elif nlri:
             self._dirty.update(dict.fromkeys(nlri))
         else:
             self._marks_after += (data,)
+            self._updates += updates
 
     def _add_insert(self, insert: Insert) -> None:
         if self._inserts is None:
@@ -284,10 +300,12 @@ class Member:
             else:
                 self._marks_after += (insert.data,)
         self._inserts = None
+        self._updates = self.updates
         self._segment = None
         group.lagging.add(self)
 
     def _close(self) -> None:
+        self._updates = self.updates
         self._segment = None
         self._inserts = None
         self._dirty.clear()

@@ -175,7 +175,7 @@ class Negotiated:
 @dataclass(slots=True)
 class Counters:
     """Messages; the place in a list is the `MessageType`. UPDATEs that the owner sends are counted where it
-    reports them (`Session.sent`)."""
+    reports them (`Session.sent`), or by the export groups while the session is up (`Speaker.messages`)."""
 
     received: list[int] = field(default_factory=lambda: [0] * (1 + max(MessageType)))
     sent: list[int] = field(default_factory=lambda: [0] * (1 + max(MessageType)))

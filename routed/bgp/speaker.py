@@ -23,7 +23,7 @@ from routed.bgp.handover import Handover
 from routed.bgp.incidents import Incidents
 from routed.bgp.listener import SessionListener, SpeakerListener
 from routed.bgp.listening import Listeners
-from routed.bgp.message import RefreshSubtype
+from routed.bgp.message import MessageType, RefreshSubtype
 from routed.bgp.network import Network, TcpNetwork, descriptors_for_connections
 from routed.bgp.nlri import Family
 from routed.bgp.path import NextHopTracker, SourceKind
@@ -348,19 +348,23 @@ class Speaker:
     def messages(self) -> sans_io.Counters:
         """All messages since the start, those of peers that are gone too: the counts never go down."""
         all_of_them = [self._messages_of_gone, *(peer.session.counters for peer in self.peers.values())]
-        return sans_io.Counters(
+        total = sans_io.Counters(
             received=[sum(column) for column in zip(*(one.received for one in all_of_them), strict=True)],
             sent=[sum(column) for column in zip(*(one.sent for one in all_of_them), strict=True)],
         )
+        total.sent[MessageType.UPDATE] += sum(attached.updates for attached in self._attached.values())
+        return total
+
+    def messages_of(self, peer: Peer) -> sans_io.Counters:
+        """All messages of one peer since it is known."""
+        counters = peer.session.counters
+        total = sans_io.Counters(list(counters.received), list(counters.sent))
+        total.sent[MessageType.UPDATE] += self._attached[peer].updates
+        return total
 
     def attachment(self, peer: Peer) -> Attachment:
         """What a peer has in the tables; to look at, not to change."""
         return self._attached[peer]
-
-    @property
-    def client_ranges(self) -> tuple[ClientRange, ...]:
-        """Where clients may come from that nobody has named."""
-        return self._clients.ranges
 
     def received(self, peer: Peer) -> Mapping[Family, int]:
         """The number of routes in the peer's Adj-RIB-In, by family."""
