@@ -70,6 +70,13 @@ class AddPathGroup(Group):
         keys = (_key(path_id, nlri) for path_id in self._path_ids.get(nlri, _ONLY))
         return [advert for key in keys if (advert := self.adj_out.get(key)) is not None]
 
+    def adverts_by_path_id(self, nlri: bytes) -> Sequence[tuple[int, Advert]]:
+        """See `Group.adverts_by_path_id`."""
+        keys = {path_id: _key(path_id, nlri) for path_id in self._path_ids.get(nlri, _ONLY)}
+        return [
+            (path_id, advert) for path_id, key in keys.items() if (advert := self.adj_out.get(key)) is not None
+        ]
+
     def _adverts(
         self, entry: Entry | None, nlri: Sequence[bytes]
     ) -> Iterator[tuple[tuple[Advert, ...], Sequence[bytes]]]:

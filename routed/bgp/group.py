@@ -179,6 +179,10 @@ class Group:
         advert = self.adj_out.get(nlri)
         return () if advert is None else (advert,)
 
+    def adverts_by_path_id(self, nlri: bytes) -> Sequence[tuple[int, Advert]]:
+        """`adverts`, each with its path identifier (RFC 7911); 0 where peers get none."""
+        return [(0, advert) for advert in self.adverts(nlri)]
+
     def encode_state(self, nlri: Iterable[bytes], reader: Source) -> list[bytes]:
         """Messages that tell one member the present state of prefixes, whatever it was told before."""
         gone: list[bytes] = []
