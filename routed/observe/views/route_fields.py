@@ -1,0 +1,229 @@
+"""Paths and adverts as the fields of a `documents.Route`, worked out once for all that share them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from routed.bgp.as_path import path_text
+from routed.bgp.attributes import AttributeSet, next_hop_text
+from routed.bgp.nlri import Family, to_network
+from routed.bgp.path import PREFERENCE, Path, Source
+from routed.bgp.path_attributes import community_text
+from routed.intent.types import OriginatedRoute, OriginKind
+from routed.observe import documents
+from routed.observe.observed import Observed
+from routed.observe.views.text import FAMILY_NAMES, address_text, clean, clean_or_none, prefix_text
+
+Fields = dict[str, Any]
+
+ORIGINS: Final = ("IGP", "EGP", "incomplete")
+#: What the kernel says of a prefix that it has.
+INSTALLED: Final = "installed"
+PENDING: Final = "not yet installed"
+
+
+class RouteFields:
+    """Makes the documents of one family. What it remembers is good until `forget`: the way to a next hop may
+    change when the event loop turns."""
+
+    def __init__(self, observed: Observed, family: Family) -> None:
+        self.family = family
+        self._name = FAMILY_NAMES[family]
+        self._compiler = observed.compiler
+        self._by_path: dict[Path, Fields] = {}
+        self._by_advert: dict[tuple[AttributeSet, Source, int], Fields] = {}
+        self._writer = writer = observed.writer
+        if writer is not None:
+            self._reasons = writer.reasons[family]
+            self._wanted = writer.fib.wanted[family]
+        self.forget()
+
+    def forget(self) -> None:
+        """Work all out again."""
+        self._by_path.clear()
+        self._by_advert.clear()
+        if self._writer is not None:
+            fib = self._writer.fib
+            self._installed = fib.installed[self.family]
+            self._failed = fib.failed
+            self._programs = fib.port != 0
+
+    # One route
+
+    def route(
+        self,
+        nlri: bytes,
+        path: Path,
+        *,
+        best: bool,
+        multipath: bool = False,
+        not_best: str | None = None,
+    ) -> documents.Route:
+        """A path of a prefix."""
+        fields = self._by_path.get(path)
+        if fields is None:
+            fields = self._by_path[path] = self._of_path(path)
+        record = reason = None
+        if not path.source.kind.bgp and (origin := self.originated(nlri)) is not None:
+            record, reason = clean(str(origin.record)), clean(origin.reason)
+        return documents.Route(
+            prefix=prefix_text(nlri, self.family),
+            best=best,
+            multipath=multipath,
+            not_best=not_best,
+            kernel=self.kernel(nlri) if best or multipath else None,
+            origin_record=record,
+            origin_reason=reason,
+            **fields,
+        )
+
+    def advert(
+        self, nlri: bytes, path_id: int, attributes: AttributeSet, source: Source, *, best: bool
+    ) -> documents.Route:
+        """What a peer is told of a prefix; `path_id` 0: without one."""
+        key = (attributes, source, path_id)
+        fields = self._by_advert.get(key)
+        if fields is None:
+            fields = self._by_advert[key] = self._of_advert(attributes, source, path_id)
+        record = reason = None
+        if not source.kind.bgp and (origin := self.originated(nlri)) is not None:
+            record, reason = clean(str(origin.record)), clean(origin.reason)
+        return documents.Route(
+            prefix=prefix_text(nlri, self.family),
+            origin_record=record,
+            origin_reason=reason,
+            best=best,
+            **fields,
+        )
+
+    def without_path(self, nlri: bytes) -> documents.Route:
+        """A kernel route that Loc-RIB knows nothing of: one that is not advertised, or of an earlier run."""
+        origin = self.originated(nlri)
+        kind = "kernel" if origin is None else "allocated" if origin.kind is OriginKind.BORROWED else "static"
+        gateway = None if origin is None else origin.gateway
+        return documents.Route(
+            prefix=prefix_text(nlri, self.family),
+            family=self._name,
+            source=kind,
+            source_kind=kind,  # type: ignore[arg-type]
+            peer_address=None,
+            best=False,
+            multipath=False,
+            ineligible=None,
+            not_best=None,
+            next_hop=None if gateway is None else str(gateway),
+            reachable=True,
+            unreachable_reason=None,
+            igp_cost=None,
+            interface=None,
+            as_path="",
+            origin=ORIGINS[0],
+            local_pref=None,
+            med=None,
+            preference=0,
+            communities=[],
+            large_communities=[],
+            originator_id=None,
+            cluster_list=[],
+            path_id=None,
+            kernel=self.kernel(nlri),
+            origin_record=None if origin is None else clean(str(origin.record)),
+            origin_reason="of an earlier run: nobody wishes it now"
+            if origin is None
+            else clean(origin.reason),
+        )
+
+    # Of a prefix
+
+    def originated(self, nlri: bytes) -> OriginatedRoute | None:
+        """The route of our own that the records ask for there."""
+        if self._compiler is None:
+            return None
+        return self._compiler.originated.get(to_network(nlri, self.family))
+
+    def kernel(self, nlri: bytes) -> str | None:
+        """`installed`, why it is not in the kernel, or None where nothing is to be there."""
+        if self._writer is None:
+            return None
+        if self._programs:
+            if self._failed and (error := self._failed.get((self.family, nlri))) is not None:
+                return clean(f"{error.name}: {error.text}")
+            if nlri in self._installed:
+                return INSTALLED
+            if nlri in self._wanted:
+                return PENDING
+        return clean_or_none(self._reasons.get(nlri))
+
+    def in_kernel(self) -> Collection[bytes]:
+        """The prefixes that `kernel` has something to say of."""
+        if self._writer is None:
+            return ()
+        failed = [nlri for family, nlri in self._failed if family is self.family]
+        wanted = self._wanted if self._programs else ()
+        return dict.fromkeys((*self._installed, *wanted, *failed, *self._reasons))
+
+    def kept_out(self) -> Collection[bytes]:
+        """Those of them that the kernel has not."""
+        if self._writer is None:
+            return ()
+        failed = [nlri for family, nlri in self._failed if family is self.family]
+        return (*failed, *self._reasons)
+
+    def is_kept_out(self, nlri: bytes) -> bool:
+        """Whether the kernel has not what it should have, or what is known."""
+        if self._writer is None:
+            return False
+        return nlri in self._reasons or (self.family, nlri) in self._failed
+
+    # What prefixes share
+
+    def _of_path(self, path: Path) -> Fields:
+        source, attributes, hop = path.source, path.attributes, path.hop
+        interface = path.interface
+        if interface is None and hop is not None and hop.ways:
+            interface = hop.ways[0].interface
+        return {
+            **self._of_attributes(attributes, source),
+            "ineligible": clean_or_none(path.ineligible),
+            "next_hop": next_hop_text(attributes.next_hop) if any(attributes.next_hop) else None,
+            "reachable": path.reachable,
+            "unreachable_reason": None if hop is None or path.reachable else clean(hop.reason),
+            "igp_cost": None if hop is None else hop.cost,
+            "interface": clean_or_none(interface),
+            "preference": path.preference,
+            "path_id": path.path_id if source.add_path else None,
+        }
+
+    def _of_advert(self, attributes: AttributeSet, source: Source, path_id: int) -> Fields:
+        return {
+            **self._of_attributes(attributes, source),
+            "multipath": False,
+            "ineligible": None,
+            "not_best": None,
+            "next_hop": next_hop_text(attributes.next_hop),
+            "reachable": True,
+            "unreachable_reason": None,
+            "igp_cost": None,
+            "interface": None,
+            "preference": PREFERENCE[source.kind],
+            "path_id": path_id or None,
+            "kernel": None,
+        }
+
+    def _of_attributes(self, attributes: AttributeSet, source: Source) -> Fields:
+        originator = attributes.originator_id
+        return {
+            "family": self._name,
+            "source": clean(source.name),
+            "source_kind": source.kind.value,
+            "peer_address": address_text(source.address) if source.kind.bgp else None,
+            "as_path": path_text(attributes.as_path),
+            "origin": ORIGINS[attributes.origin],
+            "local_pref": attributes.local_pref,
+            "med": attributes.med,
+            "communities": [community_text(one) for one in attributes.communities],
+            "large_communities": [":".join(map(str, one)) for one in attributes.large_communities],
+            "originator_id": None if originator is None else address_text(originator),
+            "cluster_list": [address_text(one) for one in attributes.cluster_list],
+        }
