@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from importlib import import_module
@@ -35,14 +36,18 @@ _HANDED_OVER: Final = "_ROUTED_DAEMON"
 #: size as it goes, to 32 MB, and what a table that grew has left behind stays: a sixth of a reflector with
 #: a million routes.
 _ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": str(256 * 1024)}
+#: The password in a URL: `mqtt://user:PASSWORD@host`.
+_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^/@:\s]*):[^/\s]*@")
 
 
 def start(daemon: str, options: Mapping[str, object]) -> NoReturn:
-    """Become a daemon. `options`, by their names, are what JSON can say; paths go as text."""
+    """Become a daemon. `options`, by their names, are what JSON can say; paths go as text. The arguments stay
+    as they are for the list of processes, with passwords hidden: nobody reads them again."""
     handed_over = json.dumps((daemon, options), default=os.fspath)
     sys.stdout.flush()
     environment = {**_ALLOCATOR, **os.environ, _HANDED_OVER: handed_over}
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 - no shell
+    arguments = [_PASSWORD_IN_URL.sub(r"\1:***@", argument) for argument in sys.orig_argv[1:]]
+    os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606 - no shell
 
 
 def run_handed_over() -> bool:

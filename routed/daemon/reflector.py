@@ -49,7 +49,7 @@ def main(
     **observe: Any,
 ) -> None:
     """Run until SIGTERM. The options are `cli.rr`'s; exits with 2 where one of them is wrong."""
-    if datastore is None:
+    if datastore is None and not observe.get("events"):
         _without_tls()
     daemon.configure_logging(log_level, log_format)
     from routed.rr.standalone import Running, raise_descriptor_limit

@@ -58,3 +58,5 @@ class Observed:
     """Seconds since 1970."""
     started: float = field(default_factory=time.monotonic)
     """By the clock that only goes on."""
+    outlet_counters: dict[str, int] = field(default_factory=dict)
+    """What ways out count, for metrics, by name: those of `--events` begin with `mqtt_`."""

@@ -27,8 +27,21 @@ class Outlet(Protocol):
 Factory = Callable[[ObserveOptions, Observed], Outlet | None]
 """Makes an outlet where the options ask for it. Imports what it needs inside."""
 
+
+def _events(options: ObserveOptions, observed: Observed) -> Outlet | None:
+    if options.events is None:
+        return None
+    import os
+
+    from routed.observe.mqtt_events import MqttEvents, read_events_url
+
+    return MqttEvents(read_events_url(options.events, os.environ), observed)
+
+
 #: By the option that asks for each.
-FACTORIES: Final[dict[str, Factory]] = {}
+FACTORIES: Final[dict[str, Factory]] = {
+    "--events": _events,
+}
 
 
 class Outlets:
