@@ -205,6 +205,7 @@ class Agent:
             self.on_status()
 
     def _take(self, batch: Batch) -> None:
+        arrived = asyncio.get_running_loop().time()
         self._report(self._record_problems, batch.problems)
         self._record_problems = batch.problems
         self._state.changed_at = time.time()
@@ -218,6 +219,7 @@ class Agent:
         else:
             self._report(delta.problems_solved, delta.problems)
         self._apply(delta)
+        self._speaker.began(arrived)
         self.on_status()
 
     def _report(self, before: Sequence[Problem], after: Sequence[Problem]) -> None:

@@ -35,6 +35,7 @@ from routed.bgp.session import Negotiated
 from routed.bgp.tables import PREFIXES_A_TURN, Tables
 from routed.bgp.transport import READ_OCTETS, Endpoint, Link, reset
 from routed.bgp.update import Update
+from routed.histogram import Histogram
 from routed.intent.types import ExportPolicy
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ FIRST_PREFIXES: Final = 8_000
 GATHER_TIME: Final = 0.02
 #: How often what was kept for joining peers is let go, seconds.
 SNAPSHOT_TIME: Final = 5.0
+#: So many batches are timed at the same time.
+MOST_BATCHES: Final = 1000
 
 
 class Speaker:
@@ -97,6 +100,12 @@ class Speaker:
         self.started_at: float | None = None
         """Since when it speaks BGP, by the loop's clock; None: not yet."""
         self.converged_at: float | None = None
+        self.flush_times = Histogram()
+        """From a change in Loc-RIB until its UPDATEs were handed to the connections, seconds."""
+        self.batch_times = Histogram()
+        """The same, from the arrival of what `began` told of."""
+        self._changed_at: float | None = None
+        self._batches: list[float] = []
         self._listeners = Listeners(
             self.loop, self.network, self._on_accept, self._clients.make_room, self.log
         )
@@ -632,6 +641,24 @@ class Speaker:
 
     # The turn of the loop
 
+    def began(self, at: float) -> None:
+        """What was just changed follows from something that arrived at this time (the loop's): `batch_times`
+        counts how long it takes until the peers are told."""
+        anybody = any(groups.groups for groups in self.groups.values())
+        if anybody and self.tables.changes_pending and len(self._batches) < MOST_BATCHES:
+            self._batches.append(at)
+
+    def _count_times(self) -> None:
+        """All that was pending is handed to the connections."""
+        now = self.loop.time()
+        if self._changed_at is not None:
+            self.flush_times.observe(now - self._changed_at)
+            self._changed_at = None
+        if self._batches:
+            for at in self._batches:
+                self.batch_times.observe(now - at)
+            self._batches.clear()
+
     def flush(self) -> None:
         """Hand all changed prefixes to the export groups and the listener, now."""
         self.tables.flush()
@@ -644,7 +671,10 @@ class Speaker:
         elif not self._closed:
             self._flush_due = True
             self._more_came = False
-            self._gather_until = self.loop.time() + GATHER_TIME
+            now = self.loop.time()
+            self._gather_until = now + GATHER_TIME
+            if self._changed_at is None:
+                self._changed_at = now
             self.loop.call_soon(self._flush_turn)
 
     def _flush_turn(self) -> None:
@@ -657,6 +687,8 @@ class Speaker:
             self.loop.call_soon(self._flush_turn)
             return
         self._flush_due = False
+        if not before:
+            self._changed_at = None  # no route changed
         waiting = self.tables.flush_some(self._portion)
         self._listener.on_status()
         took = self.loop.time() - begun
@@ -666,6 +698,8 @@ class Speaker:
             self._portion = min(max(fitting, LEAST_PREFIXES_A_TURN), PREFIXES_A_TURN)
         if waiting:
             self._schedule_flush()
+        else:
+            self._count_times()
 
     def _release_snapshots(self) -> None:
         self.tables.release_snapshots()

@@ -7,7 +7,7 @@ The agent is written against `FibProtocol` and `MonitorProtocol`. The real ones 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Protocol
 
@@ -59,7 +59,19 @@ class FibCounters:
 
     sends: int = 0
     requests: int = 0
+    installs: int = 0
+    """Requests to install a route, or to replace one, those tried again included."""
+    installs_refused: int = 0
+    """Of them. An install that finds something in its place is refused, and looked at."""
+    installs_unknown: int = 0
+    """Of them: the answer was lost, and the kernel is read anew."""
+    removals: int = 0
+    removals_refused: int = 0
+    removals_unknown: int = 0
     errors: int = 0
+    """Wishes that failed, those that failed again included."""
+    errors_by_name: dict[str, int] = field(default_factory=dict)
+    """The same by the name of the errno, `ENETUNREACH`."""
     resyncs: int = 0
     repaired: int = 0
     """Routes that a resync found missing, changed or left over."""
@@ -240,6 +252,10 @@ class FibProtocol(Protocol):
     @property
     def failed(self) -> Mapping[Prefix, FibError]:
         """The wishes that could not be carried out."""
+
+    @property
+    def failures(self) -> int:
+        """How many those are."""
 
     async def adopt(self) -> dict[Prefix, FibRoute]:
         """Take over the routes of our protocol that are in the kernel already."""

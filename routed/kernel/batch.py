@@ -124,6 +124,10 @@ class BatchSender:
         result = self._send_all(sendable)
         if tails.objects is not None and result.refused:
             self._retry_without_objects(result, sendable, installs, tails)
+        counters = self._counters
+        counters.installs += len(sendable)
+        counters.installs_refused += len(result.refused)
+        counters.installs_unknown += len(result.unknown)
         for position, (number, words) in result.refused.items():
             refused[position] = Refusal(number, error_text(number, words, installs[position].route))
         return BatchResult(refused, result.unknown)
@@ -172,14 +176,16 @@ class BatchSender:
         """Remove routes by prefix, metric and protocol. What is not there counts as removed."""
         tails = {one[1:]: self.encoder.delete_tail(*one[1:]) for one in removals}
         result = self._send_all([(n, DELETE, one.nlri, tails[one[1:]]) for n, one in enumerate(removals)])
-        return BatchResult(
-            {
-                position: Refusal(number, error_text(number, words, None))
-                for position, (number, words) in result.refused.items()
-                if number not in (errno.ESRCH, errno.ENOENT)
-            },
-            result.unknown,
-        )
+        refused = {
+            position: Refusal(number, error_text(number, words, None))
+            for position, (number, words) in result.refused.items()
+            if number not in (errno.ESRCH, errno.ENOENT)
+        }
+        counters = self._counters
+        counters.removals += len(removals)
+        counters.removals_refused += len(refused)
+        counters.removals_unknown += len(result.unknown)
+        return BatchResult(refused, result.unknown)
 
     def _send_all(self, items: list[tuple[int, bytes, bytes, Tail]]) -> BatchResult:
         result = BatchResult({}, set())

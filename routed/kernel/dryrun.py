@@ -40,6 +40,11 @@ class NullFib:
         """Nothing."""
         return {}
 
+    @property
+    def failures(self) -> int:
+        """None."""
+        return 0
+
     async def adopt(self) -> dict[Prefix, FibRoute]:
         """Nothing is adopted."""
         return {}

@@ -157,6 +157,11 @@ class Fib:
             for nlri, error in state.failed.items()
         }
 
+    @property
+    def failures(self) -> int:
+        """How many those are."""
+        return sum(len(state.failed) for state in self._states.values())
+
     async def adopt(self) -> dict[Prefix, FibRoute]:
         """Read the routes of our protocol that an earlier run left, and count them as installed. Nothing is
         changed.
@@ -512,7 +517,9 @@ class Fib:
             self._unreported.append(error)
         state.failed[nlri] = error
         state.suspect.discard(nlri)
-        self.counters.errors += 1
+        counters = self.counters
+        counters.errors += 1
+        counters.errors_by_name[error.name] = counters.errors_by_name.get(error.name, 0) + 1
         return error
 
     def _report(self) -> None:
