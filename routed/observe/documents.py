@@ -206,7 +206,7 @@ class Peers(Document, frozen=True, kw_only=True):
 # --- routes
 
 
-class Route(Document, frozen=True, kw_only=True):
+class Route(Document, frozen=True, kw_only=True, gc=False):  # no cycles, and there are many
     """One path of a prefix."""
 
     prefix: str
@@ -217,7 +217,7 @@ class Route(Document, frozen=True, kw_only=True):
     peer_address: str | None
     best: bool
     multipath: bool
-    """Shares the load with the best."""
+    """Shares the load with others, the best path among them."""
     ineligible: str | None
     """Why best path does not consider it."""
     not_best: str | None
