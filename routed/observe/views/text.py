@@ -5,10 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, inet_ntop
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from routed.bgp.nlri import Family, to_text
-from routed.observe.documents import FamilyName
+
+if TYPE_CHECKING:
+    # Only a name here: who writes text, not documents, goes without msgspec.
+    from routed.observe.documents import FamilyName
 
 FAMILY_NAMES: Final[dict[Family, FamilyName]] = {Family.IPV4: "ipv4", Family.IPV6: "ipv6"}
 
