@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from routed.bgp.attributes import next_hop_text
 from routed.bgp.bestpath import Step, decide, multipath
 from routed.bgp.path import KEY_BEFORE_MED, Path, SourceKind
-from routed.observe.views.text import address_text, clean
+from routed.observe.views.text import address_text, clean, next_hop_text
 
 _ORIGINS: Final = ("IGP", "EGP", "incomplete")
 

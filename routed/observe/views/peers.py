@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Any
+from operator import itemgetter
+from typing import Any, Final
 
 from routed.bgp.capabilities import AddPathMode, Capabilities, CapabilityCode
+from routed.bgp.group import Group
+from routed.bgp.member import Member
 from routed.bgp.message import MAX_MESSAGE_OCTETS, MessageType
 from routed.bgp.nlri import Family
+from routed.bgp.path import Source
 from routed.bgp.peer import Peer
 from routed.bgp.session import Negotiated
 from routed.intent.types import SessionIntent
@@ -19,16 +24,18 @@ from routed.observe.views.events import event_document
 from routed.observe.views.text import FAMILY_NAMES, address_text, clean, clean_or_none, time_text
 
 #: Events of a peer in its history, at most.
-HISTORY = 50
+HISTORY: Final = 50
 #: Routes that filters are asked of again to count those they reject, at most: some milliseconds.
-COUNTED = 5_000
+COUNTED: Final = 5_000
+#: Where a group advertises more, its members' own routes are counted among what they are told.
+COUNTED_ADVERTS: Final = 500_000
 
 
 def peers(observed: Observed) -> documents.Peers:
     """All peerings, by name."""
-    now = time.time()
+    summaries = _Summaries(observed)
     found = sorted(observed.speaker.peers.values(), key=lambda peer: peer.name)
-    return documents.Peers(peers=[documents.PeerSummary(**_summary(observed, one, now)) for one in found])
+    return documents.Peers(peers=[documents.PeerSummary(**summaries.of(one)) for one in found])
 
 
 def peer(observed: Observed, name: str) -> documents.Peer | None:
@@ -45,7 +52,8 @@ def peer(observed: Observed, name: str) -> documents.Peer | None:
     negotiated = session.negotiated
     last = negotiated or found.last_negotiated
     ignored, reason = speaker.ignored(found)
-    summary = _summary(observed, found, time.time())
+    messages = speaker.messages_of(found)
+    summary = _Summaries(observed).of(found)
     summary["rejected"] = _rejected(observed, found, COUNTED)
     return documents.Peer(
         **summary,
@@ -67,8 +75,8 @@ def peer(observed: Observed, name: str) -> documents.Peer | None:
             ttl_security_hops=config.ttl_security_hops,
             segments_dropped=found.protection.dropped,
         ),
-        messages_received=_messages(session.counters.received),
-        messages_sent=_messages(session.counters.sent),
+        messages_received=_messages(messages.received),
+        messages_sent=_messages(messages.sent),
         unsent_octets=speaker.unsent(found),
         ignored=ignored,
         ignored_reason=clean_or_none(reason),
@@ -80,40 +88,63 @@ def peer(observed: Observed, name: str) -> documents.Peer | None:
     )
 
 
-def _summary(observed: Observed, peer: Peer, now: float) -> dict[str, Any]:
-    """The fields of `PeerSummary`. `now` is in seconds since 1970."""
-    speaker = observed.speaker
-    config, session = peer.config, peer.session
-    negotiated = session.negotiated
-    since = session.established_at
-    up = None if since is None or not peer.established else max(0.0, speaker.loop.time() - since)
-    remote_as = config.remote_as if negotiated is None else negotiated.remote_as
-    local_as = config.local_as if negotiated is None else negotiated.local_as
-    intent = _intent(observed, peer)
-    return {
-        "name": clean(peer.name),
-        "address": str(config.remote.address),
-        "port": config.remote.port,
-        "state": session.state.name.lower(),
-        "local_as": local_as,
-        "remote_as": remote_as,
-        "router_id": None if negotiated is None else address_text(negotiated.remote_router_id),
-        "kind": "unknown" if remote_as is None else "ibgp" if remote_as == local_as else "ebgp",
-        "node": None if intent is None else clean_or_none(intent.peer_node),
-        "families": _families(config.families if negotiated is None else negotiated.families),
-        "route_reflector_client": config.route_reflector_client,
-        "dynamic": config.dynamic,
-        "passive": config.passive,
-        "established_for": None if up is None else round(up, 3),
-        "since": None if up is None else time_text(now - up),
-        "flaps": session.flaps,
-        "received": _by_family(speaker.received(peer).items()),
-        "advertised": _by_family(speaker.advertised(peer).items()),
-        "rejected": _rejected(observed, peer, 0),
-        "stale": speaker.attachment(peer).restarting,
-        "shut_down": clean_or_none(peer.shut_down),
-        "last_error": clean_or_none(session.last_error),
-    }
+class _Summaries:
+    """Makes the fields of `PeerSummary`, of many peers at one moment."""
+
+    def __init__(self, observed: Observed) -> None:
+        self._observed = observed
+        self._now = time.time()
+        self._own: dict[Group, Counter[Source]] = {}
+
+    def of(self, peer: Peer) -> dict[str, Any]:
+        """Those of one peer."""
+        observed = self._observed
+        speaker = observed.speaker
+        config, session = peer.config, peer.session
+        negotiated = session.negotiated
+        since = session.established_at
+        up = None if since is None or not peer.established else max(0.0, speaker.loop.time() - since)
+        remote_as = config.remote_as if negotiated is None else negotiated.remote_as
+        local_as = config.local_as if negotiated is None else negotiated.local_as
+        intent = _intent(observed, peer)
+        attached = speaker.attachment(peer)
+        return {
+            "name": clean(peer.name),
+            "address": str(config.remote.address),
+            "port": config.remote.port,
+            "state": session.state.name.lower(),
+            "local_as": local_as,
+            "remote_as": remote_as,
+            "router_id": None if negotiated is None else address_text(negotiated.remote_router_id),
+            "kind": "unknown" if remote_as is None else "ibgp" if remote_as == local_as else "ebgp",
+            "node": None if intent is None else clean_or_none(intent.peer_node),
+            "families": _families(config.families if negotiated is None else negotiated.families),
+            "route_reflector_client": config.route_reflector_client,
+            "dynamic": config.dynamic,
+            "passive": config.passive,
+            "established_for": None if up is None else round(up, 3),
+            "since": None if up is None else time_text(self._now - up),
+            "flaps": session.flaps,
+            "received": {FAMILY_NAMES[family]: count for family, count in attached.received().items()},
+            "advertised": {
+                FAMILY_NAMES[family]: self._advertised(member) for family, member in attached.members.items()
+            },
+            "rejected": _rejected(observed, peer, 0),
+            "stale": attached.restarting,
+            "shut_down": clean_or_none(peer.shut_down),
+            "last_error": clean_or_none(session.last_error),
+        }
+
+    def _advertised(self, member: Member) -> int:
+        """How many routes a peer is told of. Its group advertises its own routes too, which it is not told:
+        they are counted for all members at once."""
+        group = member.group
+        if len(group.adj_out) > COUNTED_ADVERTS:
+            return len(group.adj_out)
+        own = self._own.get(group)
+        if own is None:
+            own = self._own[group] = Counter(map(itemgetter(1), group.adj_out.values()))
+        return len(group.adj_out) - own[member.source]
 
 
 def _intent(observed: Observed, peer: Peer) -> SessionIntent | None:
@@ -135,10 +166,6 @@ def _rejected(observed: Observed, peer: Peer, most: int) -> dict[FamilyName, int
             paths = (path for nlri in table.routes for path in table.admitted(nlri))
             found[FAMILY_NAMES[family]] = sum(path.ineligible is not None for path in paths)
     return found
-
-
-def _by_family(items: Iterable[tuple[Family, int]]) -> dict[FamilyName, int]:
-    return {FAMILY_NAMES[family]: count for family, count in items}
 
 
 def _families(families: Iterable[Family]) -> list[FamilyName]:

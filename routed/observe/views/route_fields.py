@@ -6,14 +6,21 @@ from collections.abc import Collection
 from typing import Any, Final
 
 from routed.bgp.as_path import path_text
-from routed.bgp.attributes import AttributeSet, next_hop_text
+from routed.bgp.attributes import AttributeSet
 from routed.bgp.nlri import Family, to_network
 from routed.bgp.path import PREFERENCE, Path, Source
 from routed.bgp.path_attributes import community_text
 from routed.intent.types import OriginatedRoute, OriginKind
 from routed.observe import documents
 from routed.observe.observed import Observed
-from routed.observe.views.text import FAMILY_NAMES, address_text, clean, clean_or_none, prefix_text
+from routed.observe.views.text import (
+    FAMILY_NAMES,
+    address_text,
+    clean,
+    clean_or_none,
+    next_hop_text,
+    prefix_text,
+)
 
 Fields = dict[str, Any]
 
