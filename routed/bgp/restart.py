@@ -10,7 +10,7 @@ routes that we only have yet to hear of; each wait is bounded, for each peer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Final
 
 from routed.bgp.capabilities import SAFI_UNICAST
@@ -91,6 +91,17 @@ class Convergence:
         if not unknown_peers:
             # Records that arrive in the first turns name the peers.
             self._timers.append(self._loop.call_later(1.0, self._release))
+
+    @property
+    def waiting(self) -> Mapping[str, Set[Family]]:
+        """Who is waited for, by name, and for the tables of which families."""
+        return self._waiting if self.pending else {}
+
+    @property
+    def ends_at(self) -> float | None:
+        """When the start is over at the latest, by the loop's clock, as far as is known now; None: it has not
+        begun, or it is over."""
+        return max((timer.when() for timer in self._timers), default=None) if self.pending else None
 
     def cancel(self) -> None:
         """Count no more."""

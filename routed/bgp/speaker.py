@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 
@@ -348,6 +348,16 @@ class Speaker:
     def converged(self) -> bool:
         """False after the start until every peer that can be waited for has sent its table."""
         return not self._convergence.pending
+
+    @property
+    def awaited(self) -> Mapping[str, Set[Family]]:
+        """The peers, by name, and the families of theirs that are waited for until then."""
+        return self._convergence.waiting
+
+    @property
+    def awaited_until(self) -> float | None:
+        """How long at the most, by the loop's clock; None: nobody is waited for (yet)."""
+        return self._convergence.ends_at
 
     @property
     def client_ranges(self) -> tuple[ClientRange, ...]:
