@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from routed.bgp.bestpath import Step, decide, multipath
+from routed.bgp.bestpath import Step, decide, multipath, why_not_best
 from routed.bgp.path import KEY_BEFORE_MED, Path, SourceKind
 from routed.observe.views.text import address_text, clean, next_hop_text
 
@@ -54,9 +54,18 @@ class Loss:
         return f"{name} {ours}, but {theirs} from {winner}"
 
 
+def loss(ranked: Sequence[Path], path: Path) -> Loss | None:
+    """What one path of a ranked sequence lost to; None: it is the best."""
+    if path is ranked[0]:
+        return None
+    try:
+        return Loss(*why_not_best(ranked, path))
+    except ValueError:
+        return Loss(ranked[0], None)
+
+
 def losses(ranked: Sequence[Path]) -> list[Loss | None]:
-    """What `bestpath.why_not_best` says for each path of a ranked sequence, None for the best; in one walk,
-    where a prefix has a thousand paths."""
+    """`loss` of each path, in one walk: a prefix may have a thousand of them."""
     best = ranked[0]
     lowest: dict[tuple[bytes, int | None], Path] = {}
     if any(path.med for path in ranked):

@@ -42,19 +42,16 @@ class RouteFields:
         self._by_advert: dict[tuple[AttributeSet, Source, int], Fields] = {}
         self._writer = writer = observed.writer
         if writer is not None:
+            fib = writer.fib
+            self._programs = fib.port != 0
             self._reasons = writer.reasons[family]
-            self._wanted = writer.fib.wanted[family]
-        self.forget()
+            self._wanted, self._installed = fib.wanted[family], fib.installed[family]
+            self._failed = fib.failed  # as of now: it is made anew for each who asks
 
     def forget(self) -> None:
         """Work all out again."""
         self._by_path.clear()
         self._by_advert.clear()
-        if self._writer is not None:
-            fib = self._writer.fib
-            self._installed = fib.installed[self.family]
-            self._failed = fib.failed
-            self._programs = fib.port != 0
 
     # One route
 

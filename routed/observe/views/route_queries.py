@@ -19,7 +19,8 @@ class Match(enum.StrEnum):
 
     EXACT = "exact"
     LONGEST = "longest"
-    """The longest one that holds it, or is it."""
+    """The longest one that holds it, or is it, and has a route that is not ineligible; but for scope
+    `rejected`, of course."""
     COVERING = "covering"
     """All that hold it, and itself."""
     SUBNETS = "subnets"
@@ -53,3 +54,14 @@ class RouteQuery:
     """The `next` of the page before."""
     limit: int = LIMIT
     """A page ends before the prefix that would make it longer, unless that is its first."""
+
+    def __post_init__(self) -> None:
+        if self.limit < 1:
+            raise ValueError(f"limit {self.limit}: a page has at least one route")
+        if self.received_from is not None and self.advertised_to is not None:
+            raise ValueError("routes received from a peer and those advertised to one are two questions")
+
+    @property
+    def longest(self) -> bool:
+        """True where one prefix of each family is the answer."""
+        return self.prefix is not None and self.match is Match.LONGEST

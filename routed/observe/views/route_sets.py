@@ -15,7 +15,7 @@ from routed.bgp.path import Path, SourceKind
 from routed.bgp.rib import LocRib
 from routed.observe.documents import Route
 from routed.observe.observed import Observed
-from routed.observe.views.decision import losses, sharing
+from routed.observe.views.decision import Loss, loss, losses, sharing
 from routed.observe.views.route_fields import RouteFields
 from routed.observe.views.route_queries import RouteQuery, Scope, UnknownPeerError
 
@@ -93,15 +93,18 @@ class RouteSet(ABC):
             return [self._fields.route(nlri, entry, best=True)]
         shared = sharing(entry)
         return [
-            self._fields.route(
-                nlri,
-                path,
-                best=loss is None,
-                multipath=path in shared,
-                not_best=None if loss is None else loss.text(path),
-            )
-            for path, loss in zip(entry, losses(entry), strict=True)
+            self._place(nlri, path, shared, lost) for path, lost in zip(entry, losses(entry), strict=True)
         ]
+
+    def _place(self, nlri: bytes, path: Path, shared: frozenset[Path], lost: Loss | None) -> Route:
+        """One of several paths, at its place in the decision process."""
+        return self._fields.route(
+            nlri,
+            path,
+            best=lost is None,
+            multipath=path in shared,
+            not_best=None if lost is None else lost.text(path),
+        )
 
     def _best(self, nlri: bytes) -> list[Route]:
         entry = self._rib.routes.get(nlri)
@@ -246,15 +249,7 @@ class _Received(RouteSet):
             return self._fields.route(nlri, path, best=False)
         if len(ranked) == 1:
             return self._fields.route(nlri, path, best=True)
-        place = ranked.index(path)
-        loss = losses(ranked)[place]
-        return self._fields.route(
-            nlri,
-            path,
-            best=loss is None,
-            multipath=path in sharing(ranked),
-            not_best=None if loss is None else loss.text(path),
-        )
+        return self._place(nlri, path, sharing(ranked), loss(ranked, path))
 
 
 class _Advertised(RouteSet):

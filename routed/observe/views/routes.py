@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from heapq import merge
 from ipaddress import ip_network
+from time import monotonic
 from typing import Final
 
-from routed.bgp.nlri import Family, from_network
+from routed.bgp.nlri import Family, Network, from_network
 from routed.observe import documents
 from routed.observe.observed import Observed
 from routed.observe.views.route_queries import LIMIT, Match, RouteQuery, UnknownPeerError
@@ -19,8 +20,9 @@ from routed.observe.views.route_sets import RouteSet, route_set
 
 __all__ = ["LIMIT", "Match", "RouteQuery", "UnknownPeerError", "Walk", "iterate", "routes"]
 
-#: Routes of a portion, about: some milliseconds.
+#: Routes of a portion, about, and how long it takes at most, about, seconds.
 PORTION: Final = 1000
+PORTION_TIME: Final = 0.01
 #: Prefixes that are put in order at a time.
 SORTED_AT_ONCE: Final = 20_000
 
@@ -64,13 +66,21 @@ class Walk:
             self.total = -1 if -1 in counts else sum(counts)
 
     def __iter__(self) -> Iterator[list[documents.Route]]:
-        limit, left = self._query.limit, self._query.limit
-        portion: list[documents.Route] = []
+        query = self._query
+        left = query.limit
         last: str | None = None
         for one, after in self._sets:
             one.forget()
-            for nlri in _keys(one, self._query, after):
+            portion: list[documents.Route] = []
+            until = monotonic() + PORTION_TIME
+            for nlri in _keys(one, query, after):
                 found = one.routes(nlri) if nlri is not None else []
+                if found and query.longest:
+                    if query.scope == "all" and all(route.ineligible is not None for route in found):
+                        continue
+                    yield found
+                    left -= len(found)
+                    break
                 if len(found) > left and last is not None:
                     self.next = last
                     yield portion
@@ -79,20 +89,23 @@ class Walk:
                     left -= len(found)
                     last = found[0].prefix
                     portion += found
-                if nlri is None or len(portion) >= PORTION:
+                if nlri is None or len(portion) >= PORTION or monotonic() > until:
                     yield portion
                     portion = []
                     one.forget()
-                elif found and self._query.match is Match.LONGEST and self._query.prefix is not None:
-                    break
+                    until = monotonic() + PORTION_TIME
+            else:
+                yield portion
         if self._whole:
-            self.total = limit - left
-        yield portion
+            self.total = query.limit - left
 
 
 def _cursor(text: str) -> tuple[Family, bytes]:
     """The family, and the place in the order of its prefixes."""
-    network = ip_network(text)
+    try:
+        network = ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"after: give the `next` of the page before: {error}") from None
     family = Family.of(network)
     return family, _place(from_network(network), family)
 
@@ -103,39 +116,46 @@ def _place(nlri: bytes, family: Family) -> bytes:
 
 
 def _keys(one: RouteSet, query: RouteQuery, after: bytes) -> Iterator[bytes | None]:
-    """The NLRI of a set that are asked for, in order, each once; in between None, where the event loop may
-    turn. For LONGEST the longest comes first."""
+    """The NLRI of a set that are asked for and come after a place, in order, each once; in between None,
+    where the event loop may turn. For LONGEST the longest comes first."""
     family = one.family
-    if query.prefix is not None and query.match is not Match.SUBNETS:
-        lengths = range(query.prefix.prefixlen, -1, -1) if query.match is not Match.EXACT else ()
-        candidates = [from_network(query.prefix.supernet(new_prefix=length)) for length in lengths]
-        candidates = candidates or [from_network(query.prefix)]
-        if query.match is Match.COVERING:
-            candidates.reverse()
-        for nlri in candidates:
-            if _place(nlri, family) > after or not after:
+    if query.prefix is None:
+        yield from _sorted_keys(one, after, b"", b"\xff" * 17)
+    elif query.match is Match.SUBNETS:
+        # A prefix inside begins at no address before, and at the same one only if it is not shorter.
+        first = _place(from_network(query.prefix), family)
+        last = query.prefix.broadcast_address.packed + b"\xff"
+        yield from _sorted_keys(one, after, first, last)
+    else:
+        for nlri in _holding(query.prefix, query.match):
+            if _place(nlri, family) > after:
                 one.look_for(nlri)
                 yield nlri
-        return
-    first, last = after, b"\xff" * 17
-    if query.prefix is not None:
-        # A prefix inside begins at no address before, and at the same one only if it is as long.
-        first = max(after, _place(from_network(query.prefix), family)) if after else b""
-        inside = _place(from_network(query.prefix), family)
-        last = query.prefix.broadcast_address.packed + b"\xff"
-    else:
-        inside = b""
+
+
+def _holding(prefix: Network, match: Match) -> list[bytes]:
+    """The NLRI that are asked for, whether they are there or not, in the order in which they are."""
+    if match is Match.EXACT:
+        return [from_network(prefix)]
+    lengths = range(prefix.prefixlen + 1)
+    found = [from_network(prefix.supernet(new_prefix=length)) for length in lengths]
+    return found if match is Match.COVERING else found[::-1]
+
+
+def _sorted_keys(one: RouteSet, after: bytes, first: bytes, last: bytes) -> Iterator[bytes | None]:
+    """Those with a place after `after`, from `first` to `last`."""
+    family = one.family
     octets = family.address_octets
     runs: list[list[bytes]] = []
     for some in one.keys(SORTED_AT_ONCE):
-        places = [
-            place for nlri in some if inside <= (place := _place(nlri, family)) <= last and place > first
-        ]
+        places = [_place(nlri, family) for nlri in some]
+        if after or first:
+            places = [place for place in places if after < place and first <= place <= last]
         places.sort()
         runs.append(places)
         yield None
     before = b""
-    for place in merge(*runs) if len(runs) > 1 else runs[0] if runs else ():
+    for place in merge(*runs):
         if place != before:
             before = place
             yield place[octets:] + place[: place[octets] + 7 >> 3]
