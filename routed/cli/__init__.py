@@ -10,7 +10,23 @@ from __future__ import annotations
 import typer
 
 from routed import __version__
-from routed.cli import exabgp, relay, render, rr, run, show
+from routed.cli import (
+    act,
+    blocks,
+    events,
+    exabgp,
+    explain,
+    healthcheck,
+    peers,
+    relay,
+    render,
+    routes,
+    rr,
+    run,
+    show,
+    status,
+)
+from routed.cli.options import Watchable
 
 app = typer.Typer(
     name="routed",
@@ -25,6 +41,16 @@ app.command("rr")(rr.rr)
 app.command("relay")(relay.relay)
 app.command("render")(render.render)
 app.command("exabgp")(exabgp.exabgp)
+app.command("status", cls=Watchable)(status.status)
+app.command("peers", cls=Watchable)(peers.peers)
+app.command("routes", cls=Watchable)(routes.routes)
+app.command("blocks", cls=Watchable)(blocks.blocks)
+app.command("events")(events.events)
+app.command("explain", cls=Watchable)(explain.explain)
+app.command("healthcheck")(healthcheck.healthcheck)
+app.add_typer(act.app, name="peer")
+app.command("drain")(act.drain)
+app.command("undrain")(act.undrain)
 app.add_typer(show.app, name="show")
 
 

@@ -1,0 +1,74 @@
+"""How a command ends that asks a running routed: its exit status, and one line on standard error."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NoReturn, ParamSpec
+
+P = ParamSpec("P")
+
+
+class Status(IntEnum):
+    """Exit statuses."""
+
+    OK = 0
+    NO = 1
+    """routed answers, and the answer is no: not found, not ready, not as one would wish."""
+    USAGE = 2
+    """The command cannot be understood."""
+    UNREACHABLE = 3
+    """There is no answer."""
+    INTERRUPTED = 130
+    """As the shell says it of SIGINT."""
+    BROKEN_PIPE = 141
+    """As the shell says it of SIGPIPE: whoever read the output wanted no more of it."""
+
+
+class CommandError(Exception):
+    """Ends the command. The message is one safe line."""
+
+    def __init__(self, message: str, status: Status = Status.USAGE) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def ends_well(command: Callable[P, None]) -> Callable[P, None]:
+    """Has a command end as `Status` says, whatever happens to it."""
+
+    @functools.wraps(command)
+    def run(*arguments: P.args, **options: P.kwargs) -> None:
+        # What the terminal's encoding does not have is shown as an escape, and never an error.
+        for stream in (sys.stdout, sys.stderr):
+            if reconfigure := getattr(stream, "reconfigure", None):
+                reconfigure(errors="backslashreplace")
+        try:
+            command(*arguments, **options)
+            sys.stdout.flush()
+        except CommandError as failure:
+            _flush()
+            print(f"routed: {failure}", file=sys.stderr)
+            raise SystemExit(failure.status) from None
+        except KeyboardInterrupt:
+            _flush()
+            raise SystemExit(Status.INTERRUPTED) from None
+        except BrokenPipeError:
+            _broken_pipe()
+
+    return run
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _broken_pipe()
+
+
+def _broken_pipe() -> NoReturn:
+    """Nobody reads any more: end, and have the interpreter not complain when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(Status.BROKEN_PIPE) from None
