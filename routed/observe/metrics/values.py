@@ -270,12 +270,14 @@ def _peers(observed: Observed) -> Iterator[Sample]:
         yield Sample("routed_bgp_peer_uptime_seconds", (peer.name,), 0.0 if since is None else now - since)
     for peer in peers:
         yield Sample("routed_bgp_peer_flaps", (peer.name,), peer.session.flaps)
-    for peer in peers:
-        for family, count in speaker.received(peer).items():
-            yield Sample("routed_bgp_peer_received_routes", (peer.name, FAMILY_NAMES[family]), count)
-    for peer in peers:
-        for family, count in speaker.advertised(peer).items():
-            yield Sample("routed_bgp_peer_advertised_routes", (peer.name, FAMILY_NAMES[family]), count)
+    for name, routes in (
+        ("routed_bgp_peer_received_routes", speaker.received),
+        ("routed_bgp_peer_advertised_routes", speaker.advertised),
+    ):
+        for peer in peers:
+            count = routes(peer)
+            for family in sorted(peer.config.families):
+                yield Sample(name, (peer.name, FAMILY_NAMES[family]), count.get(family, 0))
     for peer in peers:
         yield Sample("routed_bgp_peer_ignored_announcements", (peer.name,), speaker.ignored(peer)[0])
     for peer in peers:

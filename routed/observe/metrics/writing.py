@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate, groupby
+from itertools import accumulate, chain, groupby
 from operator import attrgetter
 from typing import Final
 
@@ -41,13 +41,12 @@ def families(observed: Observed, *, per_peer: bool) -> Iterator[Family]:
     """All metrics with their values, those of the process (memory, CPU, descriptors) at the end."""
     # Read at once: peers may be gone when the last of these is written.
     values = list(samples(observed, per_peer=per_peer))
-    return _families(values)
+    return chain(_families(values), ProcessCollector(registry=None).collect())
 
 
 def _families(values: Iterable[Sample]) -> Iterator[Family]:
     for name, some in groupby(values, attrgetter("name")):
         yield _family(METRICS[name], some)
-    yield from ProcessCollector(registry=None).collect()
 
 
 def _family(metric: Metric, values: Iterable[Sample]) -> Family:
@@ -94,6 +93,9 @@ def _encoded(found: Iterator[Family], encoder: Callable[[Collector], bytes]) -> 
 
 def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
     """The format that the client asks for, as the library reads its header; the plain one where it cannot."""
+    # Ours are names without anything to escape: the library would write them differently for some schemes.
+    offers = (offer.split(";") for offer in accept.split(","))
+    accept = ",".join(";".join(part for part in offer if "escaping" not in part) for offer in offers)
     try:
         encoder, content_type = choose_encoder(accept)
         encoder(_Of(GaugeMetricFamily("routed_nothing", "")))
