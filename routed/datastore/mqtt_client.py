@@ -238,4 +238,6 @@ def _words(error: BaseException) -> str:
         return f"its certificate is not accepted: {error.verify_message}"
     cause = error.__cause__
     text = str(cause) if cause is not None and str(cause) else str(error)
+    if "Unspecified error" in text:
+        return "it ended the connection"  # paho's words for that
     return " ".join(text.split()) or type(error).__name__
