@@ -349,6 +349,7 @@ def command_of(daemon: str, folder: Path, peers: int) -> list[str]:
             records += _PEER.format(number=number, address=address, asn=AS)
         (folder / "records.yaml").write_text(records)
         options = ["--node", "node", "--datastore", f"file:{folder}/records.yaml", "--log-level", "warning"]
+        options += ["--api", f"{folder}/api.sock"]
         return [sys.executable, "-m", "routed", "run", *options]
     program = find_bird()
     assert program is not None

@@ -314,7 +314,8 @@ def reflector(folder: Path, *options: str) -> Iterator[tuple[int, subprocess.Pop
     """`routed rr` in a folder of its own: its port and process."""
     port = free_port()
     command = [sys.executable, "-m", "routed", "rr", "--listen", f"127.0.0.1:{port}", "--as", "64512"]
-    command += ["--router-id", "127.0.0.1", "--clients", "127.1.0.0/16", "--log-level", "warning", *options]
+    command += ["--router-id", "127.0.0.1", "--clients", "127.1.0.0/16", "--log-level", "warning"]
+    command += ["--api", str(folder / "api.sock"), *options]
     with running(command, folder, port) as process:
         yield port, process
 

@@ -3,6 +3,7 @@ passed."""
 
 from __future__ import annotations
 
+import os
 import ssl
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ import pytest
 
 from routed import daemon
 from tests import daemons, netns
+
+# Many processes of one name run in tests, some at the same time: a socket is where a test asks for one.
+os.environ.setdefault("ROUTED_API", "none")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import json
 import sys
+import tempfile
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -117,12 +119,17 @@ class Records:
 
 
 class RoutedProcess:
-    """A routed on a machine, with its status file."""
+    """A routed on a machine, with its status file, and its API on a Unix socket, `api`."""
 
     def __init__(self, machine: Machine, command: list[str]) -> None:
         self.machine = machine
         self.status_file = machine.directory / "status.json"
-        self.command = [sys.executable, "-m", "routed", *command, "--status-file", str(self.status_file)]
+        # A machine's folder may have a longer path than a socket can (107 octets).
+        self._folder = tempfile.TemporaryDirectory(prefix="routed-", ignore_cleanup_errors=True)
+        self._remove = weakref.finalize(self, self._folder.cleanup)
+        self.api = Path(self._folder.name) / "api.sock"
+        self.command = [sys.executable, "-m", "routed", *command]
+        self.command += ["--status-file", str(self.status_file), "--api", str(self.api)]
         self.process: Process | None = None
 
     def start(self) -> None:

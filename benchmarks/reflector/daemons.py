@@ -155,6 +155,8 @@ def _routed(program: str, folder: Path, port: int) -> list[str]:
         *identity,
         "--clients",
         "127.1.0.0/16",
+        "--api",
+        f"{folder}/api.sock",
     ]
 
 

@@ -27,13 +27,15 @@ class Speaker:
         self.node = node
         self.machine = machine
         self.status_file = machine.directory / "status.json"
+        self.api = machine.directory / "api.sock"
         self._records = records
         self.process: Process | None = None
 
     def start(self, *options: str) -> None:
         """Starts it; its log is `routed.log` in the machine's folder."""
         command = [sys.executable, "-m", "routed", "run", "--node", self.node.name]
-        command += ["--datastore", f"file:{self._records}", "--status-file", str(self.status_file), *options]
+        command += ["--datastore", f"file:{self._records}", "--status-file", str(self.status_file)]
+        command += ["--api", str(self.api), *options]
         # Run from the checkout, so that this routed is the one beside these examples.
         self.process = self.machine.start("routed", command, cwd=REPOSITORY)
 

@@ -342,11 +342,14 @@ class Step(Document, frozen=True, kw_only=True):
     prefix: str | None = None
 
 
+TargetKind = Literal["prefix", "address", "peer"]
+
+
 class Explanation(Document, frozen=True, kw_only=True):
     """Why something is, or is not."""
 
     target: str
-    kind: Literal["prefix", "address", "peer"]
+    kind: TargetKind
     verdict: str
     """One line."""
     ok: bool
@@ -394,6 +397,34 @@ class Rates(Document, frozen=True, kw_only=True):
 
     interval: float
     samples: list[Sample]
+
+
+class Health(Document, frozen=True, kw_only=True):
+    """The answer to a probe, with the status 200 or 503."""
+
+    ok: bool
+    reason: str
+
+
+# --- actions
+
+
+class Action(Document, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An action that takes nothing: an empty object, or no body at all."""
+
+
+class Refresh(Action, frozen=True, kw_only=True):
+    """Have routes sent again."""
+
+    direction: Literal["in", "out", "both"] = "in"
+    """The peer's routes (RFC 2918), ours, or both."""
+
+
+class ShutDown(Action, frozen=True, kw_only=True):
+    """Shut a peer down."""
+
+    message: str = ""
+    """What the peer's operator is told (RFC 9003): a line of at most 255 octets."""
 
 
 class Done(Document, frozen=True, kw_only=True):

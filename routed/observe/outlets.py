@@ -38,8 +38,29 @@ def _events(options: ObserveOptions, observed: Observed) -> Outlet | None:
     return MqttEvents(read_events_url(options.events, os.environ), observed)
 
 
+def _api(options: ObserveOptions, observed: Observed) -> Outlet | None:
+    from routed.observe.http.outlet import api_outlet
+
+    return api_outlet(options, observed)
+
+
+def _http(options: ObserveOptions, observed: Observed) -> Outlet | None:
+    from routed.observe.http.outlet import http_outlet
+
+    return http_outlet(options, observed)
+
+
+def _metrics(options: ObserveOptions, observed: Observed) -> Outlet | None:
+    from routed.observe.http.outlet import metrics_outlet
+
+    return metrics_outlet(options, observed)
+
+
 #: By the option that asks for each.
 FACTORIES: Final[dict[str, Factory]] = {
+    "--api": _api,
+    "--http": _http,
+    "--metrics": _metrics,
     "--events": _events,
 }
 
