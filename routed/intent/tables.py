@@ -11,8 +11,7 @@ from routed.intent.cluster import Cluster
 from routed.intent.options import Options
 from routed.intent.services import ServiceRanges, ServiceTable
 from routed.intent.types import FamilyIntent, NodeIntent, OriginatedRoute, SessionIntent
-from routed.ipam_blocks import Network
-from routed.resources import IPPool
+from routed.resources import IPPool, Network
 
 
 @dataclass(frozen=True, slots=True)
