@@ -116,7 +116,8 @@ SECTIONS: Final[Mapping[str, tuple[Metric, ...]]] = {
         _gauge("routed_bgp_loc_rib_prefixes", "Prefixes in Loc-RIB.", "family"),
         _gauge(
             "routed_bgp_advertised_routes",
-            "Routes that peers are told of, summed over all peers (Adj-RIB-Out).",
+            "Routes of each peer's export group, summed over all peers (Adj-RIB-Out); with its own ones, "
+            "which a reflector's client is not sent.",
             "family",
         ),
         _counter("routed_bgp_route_changes", "Changes of prefixes in Loc-RIB.", "family"),
@@ -214,7 +215,12 @@ PER_PEER: Final[tuple[Metric, ...]] = (
     _gauge("routed_bgp_peer_uptime_seconds", "For how long the session has been Established.", "peer"),
     _counter("routed_bgp_peer_flaps", "How often the session was Established and was lost.", "peer"),
     _gauge("routed_bgp_peer_received_routes", "Routes in the Adj-RIB-In.", "peer", "family"),
-    _gauge("routed_bgp_peer_advertised_routes", "Routes that the peer is told of.", "peer", "family"),
+    _gauge(
+        "routed_bgp_peer_advertised_routes",
+        "Routes of the peer's export group; with its own ones, which a reflector's client is not sent.",
+        "peer",
+        "family",
+    ),
     _gauge(
         "routed_bgp_peer_ignored_announcements",
         "Announcements of the session that could not be used (loops).",

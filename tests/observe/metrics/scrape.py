@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from prometheus_client import Metric
 from prometheus_client import parser as text_parser
@@ -18,7 +19,7 @@ from routed.observe.metrics import exposition
 from routed.observe.observed import DatastoreState, Observed
 from routed.observe.options import ObserveOptions
 from routed.observe.route_changes import RouteChanges
-from routed.resources import Record
+from routed.resources import parse_record
 from tests.bgp.test_speaker import Router
 
 parse_text: Callable[[str], Iterable[Metric]] = text_parser.text_string_to_metric_families
@@ -31,11 +32,12 @@ Values = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 """By the name of the series and its labels, in the order of their names."""
 
 
-def whole(router: Router, records: Iterable[Record] = (), node: str = "node-1") -> Observed:
+def whole(router: Router, records: Iterable[Mapping[str, Any]] = (), node: str = "node-1") -> Observed:
     """A process with records and kernel."""
     speaker, events = router.speaker, EventLog()
     compiler = Compiler(Options(node))
-    compiler.apply(records)
+    parsed = [parse_record(record).record for record in records]
+    compiler.apply([record for record in parsed if record is not None])
     return Observed(
         node=node,
         speaker=speaker,
