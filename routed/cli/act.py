@@ -23,13 +23,18 @@ Name = Annotated[str, typer.Argument(help="The peer's name, as routed peers has 
 @ends_well
 def refresh(
     name: Name,
+    direction: Annotated[
+        str, typer.Option("--direction", metavar="WAY", help="in: its routes; out: ours; or both.")
+    ] = "in",
     socket: options.Socket = None,
     node: options.Node = None,
     http: options.Http = None,
     output: options.Output = "table",
 ) -> None:
-    """Ask the peer to send its routes again (RFC 2918), and judge them anew."""
-    _act(servers.Asked(socket, node, http), peer_path(name, "refresh"), {}, output)
+    """Have routes sent again (RFC 2918)."""
+    if direction not in ("in", "out", "both"):
+        raise CommandError(f"--direction {safe(direction)!r}: use in, out or both")
+    _act(servers.Asked(socket, node, http), peer_path(name, "refresh"), {"direction": direction}, output)
 
 
 @app.command("shutdown")
@@ -37,21 +42,21 @@ def refresh(
 def shutdown(
     name: Name,
     message: Annotated[
-        str | None,
+        str,
         typer.Option(
             "-m",
             "--message",
             metavar="TEXT",
             help="What the peer's operator is told (RFC 9003): up to 255 octets.",
         ),
-    ] = None,
+    ] = "",
     socket: options.Socket = None,
     node: options.Node = None,
     http: options.Http = None,
     output: options.Output = "table",
 ) -> None:
     """End the session, and have none until `routed peer up`, or a start of routed."""
-    body = {} if message is None else {"message": message}
+    body = {"message": message}
     _act(servers.Asked(socket, node, http), peer_path(name, "shutdown"), body, output)
 
 

@@ -85,10 +85,11 @@ class Layout:
         droppable = sorted(
             (at for at in self._shown if self._columns[at].drop), key=lambda at: self._columns[at].drop
         )
+        whole = self._widths.copy()
         while not self._cut(texts, most) and droppable:
             gone = droppable.pop()
             self._shown.remove(gone)
-            del self._widths[gone]
+            self._widths = {at: whole[at] for at in self._shown}
             texts.pop(gone, None)
             names.pop(gone, None)
         self._cut(names, most)
