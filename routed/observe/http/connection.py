@@ -154,6 +154,11 @@ class Connection:
             raise HttpError(
                 HTTPStatus.REQUEST_URI_TOO_LONG, f"the path has more than {self._limits.target} octets"
             )
+        # h11 bounds a head that is not there yet; one may have come whole.
+        if sum(len(name) + len(value) + 4 for name, value in head.headers) > self._limits.head:
+            raise HttpError(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"headers of more than {self._limits.head} octets"
+            )
         for name, value in head.headers:
             if name == b"content-length" and int(value) > self._limits.body:
                 raise self._too_large()

@@ -19,9 +19,10 @@ BACKLOG: Final = 64
 LONGEST_PATH: Final = 107
 
 
-def listen_unix(path: Path) -> socket.socket:
-    """Listen on a Unix socket that only its owner can connect to. The folder is made, mode 0700, where there
-    is none. A socket that nobody listens on any more is replaced.
+def listen_unix(path: Path, *, option: str = "--api SOCKET", mode: int = 0o600) -> socket.socket:
+    """Listen on a Unix socket that only its owner can connect to, or those whom `mode` lets. The folder is
+    made, mode 0700, where there is none. A socket that nobody listens on any more is replaced. `option` is
+    what to change where this cannot be.
 
     Raises OSError, with the path and what to do, where another process listens there, something else has the
     name, or it cannot be made."""
@@ -29,13 +30,13 @@ def listen_unix(path: Path) -> socket.socket:
         raise _refused(
             errno.ENAMETOOLONG, path, f"the path has more than {LONGEST_PATH} octets: give a shorter one"
         )
-    _make_folder(path.parent)
-    _remove_dead(path)
+    _make_folder(path.parent, option)
+    _remove_dead(path, option)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
         sock.bind(os.fspath(path))
         # Until `listen` nobody can connect, so nobody is faster than this.
-        path.chmod(0o600)
+        path.chmod(mode)
         sock.listen(BACKLOG)
     except OSError as error:
         sock.close()
@@ -47,7 +48,8 @@ def remove_unix(path: Path, made: os.stat_result) -> None:
     """Remove a socket's file, unless another process has put its own there: `made` is what it was."""
     with contextlib.suppress(OSError):
         found = path.lstat()
-        if (found.st_dev, found.st_ino) == (made.st_dev, made.st_ino):
+        # The number of a file that is gone may be another's at once; not with the time it was made at.
+        if _identity(found) == _identity(made):
             path.unlink()
 
 
@@ -72,11 +74,15 @@ def listen_tcp(endpoint: Endpoint) -> socket.socket:
     return sock
 
 
+def _identity(found: os.stat_result) -> tuple[int, int, int]:
+    return found.st_dev, found.st_ino, found.st_mtime_ns
+
+
 def _refused(number: int, path: Path, text: str) -> OSError:
     return OSError(number, f"{path}: {text}")
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path, option: str) -> None:
     """The folder of sockets. One that is there stays as it is; but ours, at a well-known place where others
     may write, such as /tmp, must be ours alone."""
     try:
@@ -85,21 +91,21 @@ def _make_folder(folder: Path) -> None:
             return
         found = folder.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-            raise _refused(errno.EPERM, folder, "is another user's: remove it, or give --api SOCKET")
+            raise _refused(errno.EPERM, folder, f"is another user's: remove it, or give another {option}")
         if stat.S_IMODE(found.st_mode) != 0o700:
             folder.chmod(0o700)
     except FileExistsError:
-        raise _refused(errno.ENOTDIR, folder, "is no folder: remove it, or give --api SOCKET") from None
+        raise _refused(errno.ENOTDIR, folder, f"is no folder: remove it, or give another {option}") from None
 
 
-def _remove_dead(path: Path) -> None:
+def _remove_dead(path: Path, option: str) -> None:
     """Make room: remove a socket that a process which was killed left behind."""
     try:
         found = path.lstat()
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise _refused(errno.EEXIST, path, "is there and is no socket: remove it, or give --api SOCKET")
+        raise _refused(errno.EEXIST, path, f"is there and is no socket: remove it, or give another {option}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(os.fspath(path))

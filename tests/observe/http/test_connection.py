@@ -1,0 +1,326 @@
+"""HTTP on one connection: limits, keep-alive, pipelining, clients that do not read, clients that go."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from http import HTTPStatus
+
+import h11
+import pytest
+
+from routed.observe.http.connection import Limits
+from routed.observe.http.messages import EVENT_STREAM, HttpError, Request, Response
+from tests.observe.http.client import Here, echo, on_virtual_time, serving
+
+
+def status_of(raw: bytes) -> int:
+    """Of the last response in some octets."""
+    return int(raw.rpartition(b"HTTP/1.1 ")[2][:3])
+
+
+@on_virtual_time
+async def test_one_connection_answers_many_requests() -> None:
+    async with serving(echo) as here:
+        client = await here.connect()
+        for number in range(5):
+            answered = await client.ask("POST", f"/{number}", b"body")
+            assert (answered.status, answered.body) == (200, f"POST /{number}".encode() + b"body")
+        assert (await client.ask("HEAD", "/x")).headers["content-length"] == "7"
+        assert (await client.ask("GET", "/y")).body == b"GET /y"
+
+
+@on_virtual_time
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    async with serving(echo) as here:
+        client = await here.connect()
+        many = b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(200))
+        raw = await client.raw(many + b"GET /end HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        places = [raw.index(b"GET /%d" % number) for number in range(200)]
+        assert places == sorted(places)
+        assert raw.endswith(b"GET /end")
+
+
+@on_virtual_time
+async def test_an_old_client_gets_the_end_of_the_connection_as_the_end_of_the_body() -> None:
+    async with serving(pieces) as here:
+        client = await here.connect()
+        raw = await client.raw(b"GET / HTTP/1.0\r\n\r\n")
+        assert raw.endswith(b"\r\n\r\n012")
+        assert b"chunked" not in raw
+
+
+async def pieces(request: Request) -> Response:
+    async def body() -> AsyncIterator[bytes]:
+        for number in range(3):
+            yield str(number).encode()
+
+    return Response(HTTPStatus.OK, body(), "text/plain")
+
+
+@on_virtual_time
+async def test_pieces_are_chunks_and_head_gets_none() -> None:
+    async with serving(pieces) as here:
+        client = await here.connect()
+        answered = await client.ask("GET", "/")
+        assert (answered.body, answered.headers["transfer-encoding"]) == (b"012", "chunked")
+        assert (await client.ask("HEAD", "/")).body == b""
+        assert (await client.ask("GET", "/")).body == b"012"
+
+
+BROKEN: dict[str, tuple[bytes, int]] = {
+    "no HTTP": (b"hello\r\n\r\n", 400),
+    "TLS": (bytes.fromhex("16030100a5010000a10303") + bytes(100) + b"\r\n\r\n", 400),
+    "no host": (b"GET / HTTP/1.1\r\n\r\n", 400),
+    "two lengths": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", 400),
+    "smuggling": (b"GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x\r\n\r\n", 501),
+    "much in a header": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 20_000 + b"\r\n\r\n", 431),
+    "many headers": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: y\r\n" * 5000 + b"\r\n", 431),
+    "a long path": (b"GET /" + b"a" * 5_000 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414),
+    "a path without end": (b"GET /" + b"a" * 70_000, 414),
+    "a large body": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n", 413),
+    "a huge number": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %s\r\n\r\n" % (b"9" * 20), 413),
+    "a large chunked body": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + b"8000\r\n%s\r\n" % (b"x" * 0x8000) * 3,
+        413,
+    ),
+    "chunks that are none": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        400,
+    ),
+    "a path that is no URL": (b"GET //[ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    "too many parameters": (b"GET /?" + b"a&" * 200 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_good_request_is_told_so_and_the_connection_ends(name: str) -> None:
+    async def body() -> None:
+        octets, status = BROKEN[name]
+        async with serving(echo) as here:
+            client = await here.connect()
+            raw = await client.raw(octets)
+            assert status_of(raw) == status, raw
+            assert b'{"error":' in raw
+            assert b"Traceback" not in raw
+            assert (await here.get("/fine")).status == 200
+
+    on_virtual_time(body)()
+
+
+@on_virtual_time
+async def test_a_body_is_asked_for_where_the_client_waits_for_that() -> None:
+    async with serving(echo) as here:
+        client = await here.connect()
+        client.writer.write(
+            b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n"
+        )
+        assert (await client.reader.readline()) == b"HTTP/1.1 100 \r\n"
+        assert (await client.reader.readline()) == b"\r\n"
+        client.writer.write(b"hi")
+        assert b"200" in await client.reader.readline()
+
+
+@on_virtual_time
+async def test_silent_clients_are_hung_up_on() -> None:
+    """Before a request without a word; in the middle of one they are told."""
+    loop = asyncio.get_running_loop()
+    async with serving(echo, Limits(idle_time=60, request_time=10)) as here:
+        client = await here.connect()
+        begun = loop.time()
+        assert await client.raw(b"") == b""
+        assert 59 < loop.time() - begun < 62
+        client = await here.connect()
+        begun = loop.time()
+        assert status_of(await client.raw(b"GET / HTTP/1.1\r\nHo")) == 408
+        assert 9 < loop.time() - begun < 13
+
+
+@on_virtual_time
+async def test_a_drop_at_a_time_does_not_hold_a_connection_for_ever() -> None:
+    loop = asyncio.get_running_loop()
+    async with serving(echo, Limits(request_time=10)) as here:
+        client = await here.connect()
+        begun = loop.time()
+
+        async def drip() -> None:
+            while True:
+                client.writer.write(b"a")
+                await asyncio.sleep(1)
+
+        dripping = asyncio.create_task(drip())
+        client.writer.write(b"GET /")
+        assert status_of(await client.raw(b"")) == 408
+        assert loop.time() - begun < 13
+        dripping.cancel()
+
+
+def endless(made: list[int]) -> object:
+    """What sends pieces of 64 kB for ever, and counts them."""
+
+    async def answer(request: Request) -> Response:
+        async def body() -> AsyncIterator[bytes]:
+            try:
+                while True:
+                    made[0] += 1
+                    yield bytes(1 << 16)
+            finally:
+                made.append(-1)
+
+        return Response(HTTPStatus.OK, body(), "text/plain")
+
+    return answer
+
+
+@on_virtual_time
+async def test_of_a_response_that_nobody_reads_no_more_is_made() -> None:
+    made = [0]
+    async with serving(endless(made), Limits(stall_time=30)) as here:  # type: ignore[arg-type]
+        client = await here.connect(buffer=4096)
+        client.begin("GET", "/")
+        await asyncio.sleep(10)
+        stopped_at = made[0]
+        assert stopped_at < 20
+        await asyncio.sleep(10)
+        assert made == [stopped_at]
+        await asyncio.sleep(15)
+        assert made[1:] == [-1], "it was ended, and cleared up"
+
+
+@on_virtual_time
+async def test_a_client_that_goes_ends_its_response() -> None:
+    made = [0]
+    async with serving(endless(made)) as here:  # type: ignore[arg-type]
+        client = await here.connect()
+        client.begin("GET", "/")
+        assert (await client.head()).status_code == 200
+        client.close()
+        await asyncio.sleep(1)
+        assert made[1:] == [-1]
+
+
+def waiting(ended: list[str]) -> object:
+    async def answer(request: Request) -> Response:
+        async def body() -> AsyncIterator[bytes]:
+            try:
+                yield b": hello\n\n"
+                await asyncio.Event().wait()
+            finally:
+                ended.append("ended")
+
+        return Response(HTTPStatus.OK, body(), EVENT_STREAM)
+
+    return answer
+
+
+@on_virtual_time
+async def test_a_stream_in_which_nothing_happens_ends_with_its_client() -> None:
+    ended: list[str] = []
+    async with serving(waiting(ended)) as here:  # type: ignore[arg-type]
+        client = await here.connect()
+        client.begin("GET", "/")
+        await client.head()
+        await client.event()
+        await asyncio.sleep(5)
+        assert ended == []
+        client.close()
+        await asyncio.sleep(0.1)
+        assert ended == ["ended"]
+
+
+@on_virtual_time
+async def test_who_sends_without_end_into_a_stream_is_hung_up_on() -> None:
+    ended: list[str] = []
+    async with serving(waiting(ended)) as here:  # type: ignore[arg-type]
+        client = await here.connect()
+        client.begin("GET", "/")
+        await client.head()
+        client.writer.write(bytes(1 << 20))
+        await asyncio.sleep(1)
+        assert ended == ["ended"]
+
+
+@on_virtual_time
+async def test_a_fault_of_ours_is_a_500_and_a_line_in_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def broken(request: Request) -> Response:
+        if request.path == "/refused":
+            raise HttpError(HTTPStatus.CONFLICT, "no", "yes")
+        raise KeyError("secret\x1b[31m" + request.path)
+
+    async with serving(broken) as here:
+        client = await here.connect()
+        for _ in range(10):
+            answered = await client.ask("GET", "/x%1b[31m")
+            assert (answered.status, answered.json()["error"]) == (500, "internal error")
+            assert "secret" not in answered.body.decode()
+        assert (await client.ask("GET", "/refused")).json() == {"error": "no", "hint": "yes"}
+    lines = capsys.readouterr().out.splitlines()
+    said = [line for line in lines if "internal error" in line]
+    assert len(said) == 4, "three, and one at the end that says how many more"
+    assert all("test_connection.py:" in line and "\x1b[31m/x" not in line for line in said)
+
+
+@on_virtual_time
+async def test_a_fault_in_the_middle_of_a_response_ends_the_connection(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def broken(request: Request) -> Response:
+        async def body() -> AsyncIterator[bytes]:
+            yield b"some"
+            raise RuntimeError("a fault")
+
+        return Response(HTTPStatus.OK, body(), "text/plain")
+
+    async with serving(broken) as here:
+        client = await here.connect()
+        client.begin("GET", "/")
+        await client.head()
+        with pytest.raises(h11.RemoteProtocolError):
+            while True:
+                await client.event()
+    assert "a fault" in capsys.readouterr().out
+
+
+@on_virtual_time
+async def test_a_further_connection_takes_the_place_of_the_one_that_waits_longest() -> None:
+    async with serving(echo, connections=3) as here:
+        clients = [await here.connect() for _ in range(3)]
+        for client in clients:
+            await client.ask("GET", "/")
+        assert (await here.get("/")).status == 200
+        assert await clients[0].reader.read() == b""
+        assert (await clients[1].ask("GET", "/")).status == 200
+
+
+@on_virtual_time
+async def test_where_all_are_at_work_a_further_one_is_told_to_come_later() -> None:
+    ended: list[str] = []
+    async with serving(waiting(ended), connections=3) as here:  # type: ignore[arg-type]
+        for _ in range(3):
+            client = await here.connect()
+            client.begin("GET", "/")
+            await client.head()
+        assert (await here.get("/")).status == 503
+
+
+async def _begun(here: Here) -> None:
+    client = await here.connect()
+    client.begin("GET", "/")
+    await client.head()
+
+
+@on_virtual_time
+async def test_the_end_waits_a_moment_for_responses_and_no_longer() -> None:
+    loop = asyncio.get_running_loop()
+    ended: list[str] = []
+    async with serving(waiting(ended)) as here:  # type: ignore[arg-type]
+        await _begun(here)
+        await here.connect()
+        await asyncio.sleep(1)
+        begun = loop.time()
+        await here.server.close()
+        assert loop.time() - begun < 1.5
+        assert ended == ["ended"]
