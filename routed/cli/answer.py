@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from routed.cli.client import UnreachableError
 from routed.cli.failure import CommandError
 from routed.cli.screen import Screen, redraw, screen, write
-from routed.cli.text import escaped, json_escaped, safe_lines
+from routed.cli.text import escaped, json_escaped, safe, safe_lines
 
 if TYPE_CHECKING:
     from routed.observe.documents import Document
@@ -38,7 +38,6 @@ class Shown:
 
 
 def show(
-    title: str,
     ask: Callable[[], bytes],
     kind: type[D],
     draw: Callable[[D, Screen], Iterator[str]],
@@ -46,19 +45,17 @@ def show(
 ) -> D:
     """Ask, and show the answer, which is also returned; with `how.watch` until the user ends it.
 
-    `title`: what is shown, in the words of the command line. `ask` raises `CommandError`. `draw` makes the
-    lines of the table.
+    `ask` raises `CommandError`. `draw` makes the lines of the table.
     """
     document = ask()
     decoded = decode(document, kind)
     if how.watch is None:
         write(_lines(document, decoded, draw, how, screen(how.headers)))
         return decoded
-    return _watch(title, document, ask, kind, draw, how, how.watch)
+    return _watch(document, ask, kind, draw, how, how.watch)
 
 
 def _watch(
-    title: str,
     document: bytes,
     ask: Callable[[], bytes],
     kind: type[D],
@@ -77,7 +74,7 @@ def _watch(
                 yield f"routed: {failure}"
                 yield "trying again"
 
-        redraw(title, lines, interval)
+        redraw(safe(" ".join(("routed", *sys.argv[1:]))), lines, interval)
     separator = {"table": [""], "yaml": ["---"], "json": []}[how.output]
     while True:
         try:

@@ -70,7 +70,7 @@ def blocks(
     client = servers.client(servers.Asked(socket, node, http))
     draw = pool_lines if pools else borrowed_lines if borrowed else all_lines if every else lines
     how = options.shown(output, watch, no_headers)
-    show("routed blocks", lambda: client.get("/blocks"), Blocks, draw, how)
+    show(lambda: client.get("/blocks"), Blocks, draw, how)
 
 
 def lines(document: Blocks, screen: Screen) -> Iterator[str]:

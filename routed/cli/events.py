@@ -101,7 +101,7 @@ def events(
     selected = Selection(None if since is None else since_when(since, time.time()), number)
     client = servers.client(servers.Asked(socket, node, http))
     if not follow:
-        show("routed events", lambda: selected.of(client.get("/events", query)), Events, lines, how)
+        show(lambda: selected.of(client.get("/events", query)), Events, lines, how)
         return
     if number is None and since is None:
         selected = Selection(None, WITH_FOLLOW)

@@ -45,14 +45,16 @@ def explain(
     client = servers.client(servers.Asked(socket, node, http))
     how = options.shown(output, watch, False)
     query = {"target": target}
-    answer = show(f"routed explain {target}", lambda: client.get("/explain", query), Explanation, lines, how)
+    answer = show(lambda: client.get("/explain", query), Explanation, lines, how)
     if not answer.ok:
         raise SystemExit(Status.NO)
 
 
 def lines(document: Explanation, screen: Screen) -> Iterator[str]:
     """The verdict, and then step by step."""
-    verdict = f"{document.target}: {document.verdict}"
+    verdict = document.verdict
+    if not verdict.startswith(document.target):
+        verdict = f"{document.target}: {verdict}"
     room = screen.columns or 10_000
     for line in wrap(safe(verdict), room):
         yield screen.paint(line, "green" if document.ok else "red")

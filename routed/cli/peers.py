@@ -59,12 +59,10 @@ def peers(
     client = servers.client(servers.Asked(socket, node, http))
     how = options.shown(output, watch, no_headers)
     if name is None:
-        found: Sequence[PeerSummary] = show(
-            "routed peers", lambda: client.get("/peers"), Peers, lines, how
-        ).peers
+        found: Sequence[PeerSummary] = show(lambda: client.get("/peers"), Peers, lines, how).peers
     else:
         path = peer_path(name)
-        found = [show(f"routed peers {name}", lambda: client.get(path), Peer, peer_lines, how)]
+        found = [show(lambda: client.get(path), Peer, peer_lines, how)]
     down = [peer for peer in found if peer.state != "established" and peer.shut_down is None]
     if check and down:
         raise CommandError(f"{count(len(down), 'session')} of {len(found)} not Established", Status.NO)

@@ -33,8 +33,7 @@ COLUMNS: Final = (
     Column("PREF", right=True, drop=4),
     Column("MED", right=True, drop=5),
     Column("AS PATH", text=12, drop=3),
-    Column("KERNEL", text=12, drop=2),
-    Column("WHY NOT", text=16, drop=1),
+    Column("STATUS", text=20, drop=1),
 )
 
 
@@ -126,7 +125,7 @@ def _whole(client: Client, query: Parameters, how: Shown, *, details: bool) -> i
     from routed.observe.documents import Routes
 
     draw: Callable[[Routes, Screen], Iterator[str]] = detailed if details else _table_of
-    return len(show(" ".join(sys.argv), lambda: client.get("/routes", query), Routes, draw, how).routes)
+    return len(show(lambda: client.get("/routes", query), Routes, draw, how).routes)
 
 
 def _stream(client: Client, query: Parameters, where: Screen) -> int:
@@ -158,14 +157,20 @@ def _cells(route: RouteRow | Route) -> tuple[str, ...]:
     return (
         mark(route),
         route.prefix,
-        route.next_hop or "",
+        "self" if route.next_hop is None else route.next_hop.partition(" ")[0],
         route.source,
         "" if route.local_pref is None else str(route.local_pref),
         "" if route.med is None else str(route.med),
         route.as_path,
-        route.kernel or "",
-        route.ineligible or route.unreachable_reason or (route.not_best or "" if not route.best else ""),
+        _status(route),
     )
+
+
+def _status(route: RouteRow | Route) -> str:
+    """Of the best path, what the kernel has; of others why they are not."""
+    if route.best:
+        return route.kernel or ""
+    return route.ineligible or route.unreachable_reason or route.not_best or ""
 
 
 def mark(route: RouteRow | Route) -> str:

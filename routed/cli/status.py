@@ -31,7 +31,7 @@ def status(
 
     client = servers.client(servers.Asked(socket, node, http))
     how = options.shown(output, watch, False)
-    show("routed status", lambda: client.get("/status"), Status, lines, how)
+    show(lambda: client.get("/status"), Status, lines, how)
 
 
 def lines(document: Status, screen: Screen) -> Iterator[str]:
