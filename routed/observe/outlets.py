@@ -56,12 +56,31 @@ def _metrics(options: ObserveOptions, observed: Observed) -> Outlet | None:
     return metrics_outlet(options, observed)
 
 
+def _bird_sockets(options: ObserveOptions, observed: Observed) -> Outlet | None:
+    if options.bird_sockets is None:
+        return None
+    from routed.observe.bird.outlet import BirdSockets
+
+    return BirdSockets(options.bird_sockets, observed)
+
+
+def _node_status(options: ObserveOptions, observed: Observed) -> Outlet | None:
+    requests = observed.status_requests
+    if not options.node_status or requests is None:
+        return None
+    from routed.observe.node_status import NodeStatusReporter
+
+    return NodeStatusReporter(observed, requests, observed.status_writer)
+
+
 #: By the option that asks for each.
 FACTORIES: Final[dict[str, Factory]] = {
     "--api": _api,
     "--http": _http,
     "--metrics": _metrics,
+    "--bird-sockets": _bird_sockets,
     "--events": _events,
+    "node status": _node_status,
 }
 
 

@@ -117,5 +117,5 @@ def _remove_dead(path: Path, option: str) -> None:
     raise _refused(
         errno.EADDRINUSE,
         path,
-        "another process answers there: stop it, or give --api SOCKET (none: no socket)",
+        f"another process answers there: stop it, or give another {option}, or none",
     )
