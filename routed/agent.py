@@ -20,6 +20,7 @@ from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
 from routed.bgp.nlri import Family, Network, from_network
 from routed.bgp.speaker import Speaker
 from routed.bgp.transport import Endpoint
+from routed.datastore import status_writer
 from routed.datastore.base import Batch, Changes, Datastore, Lost, Restored, Snapshot
 from routed.intent.compiler import Compiler
 from routed.intent.options import Options
@@ -42,6 +43,7 @@ from routed.observe.options import NOTHING, ObserveOptions
 from routed.observe.outlets import Outlets
 from routed.observe.recorder import SessionEvents
 from routed.observe.route_changes import RouteChanges
+from routed.observe.status_requests import StatusRequests
 from routed.resources import Problem
 from routed.rr.process import log_start, until_stopped
 from routed.status import Document, StatusFile, speaker_document
@@ -98,6 +100,7 @@ class Agent:
         self._state = DatastoreState()
         self._record_problems: tuple[Problem, ...] = ()
         self._events = EventLog()
+        self._status_requests = StatusRequests(options.compiler.node)
         self._log = log.get("agent")
         self._peers = PeerTable(both_families=options.both_families)
         self._started = False
@@ -209,6 +212,7 @@ class Agent:
         self._report(self._record_problems, batch.problems)
         self._record_problems = batch.problems
         self._state.changed_at = time.time()
+        self._status_requests.take(batch.upserts, batch.deletes)
         delta = self._compiler.apply(batch.upserts, batch.deletes)
         if isinstance(batch, Snapshot):
             self._state.synced = True
@@ -396,6 +400,8 @@ class Agent:
             datastore=self._state,
             problems=self.problems,
             kernel_error=lambda: self._kernel_error,
+            status_requests=None if self.options.reflector else self._status_requests,
+            status_writer=status_writer(self._datastore),
         )
 
     def problems(self) -> list[str]:

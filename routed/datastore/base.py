@@ -3,10 +3,10 @@ back."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from routed.resources import Key, Problem, Record
 
@@ -56,3 +56,13 @@ class Datastore(Protocol):
 
     async def close(self) -> None:
         """Ends the watch and gives back what it held."""
+
+
+@runtime_checkable
+class StatusWriter(Protocol):
+    """A datastore into which the status of a record can be written: all that is ever written into one."""
+
+    async def write_status(self, key: Key, status: Mapping[str, object]) -> bool:
+        """Puts a status (what JSON has) in place of the one that the record has; the rest of the record stays
+        as it is, whoever changes it meanwhile. False where there is no such record. Raises
+        `retry.UnavailableError`."""

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from contextlib import aclosing
 
 from routed.datastore import etcd_wire as wire
 from routed.datastore.etcd_client import CompactedError, Connection, Endpoint, EtcdOptions, connected
-from routed.datastore.etcd_layout import PREFIXES, is_old_pool, prefix_end, read_value
+from routed.datastore.etcd_layout import (
+    PREFIXES,
+    NotADocumentError,
+    is_old_pool,
+    key_of_resource,
+    prefix_end,
+    read_value,
+    with_status,
+)
 from routed.datastore.remote import Feed, Follower, RemoteDatastore
 from routed.datastore.retry import UnavailableError
 from routed.datastore.store import Found
-from routed.resources import IPPool
+from routed.resources import IPPool, Key
 from routed.resources.values import Network
 
 _RANGES = tuple((prefix.encode(), prefix_end(prefix.encode())) for prefix in PREFIXES)
+
+MOST_WRITES = 4
+"""How often a record is read anew because somebody else wrote it in between."""
 
 MOST_LISTINGS = 3
 """How often in a row the records are read anew because the revision was compacted meanwhile."""
@@ -30,6 +42,35 @@ class EtcdDatastore(RemoteDatastore):
     def follower(self, feed: Feed) -> Follower:
         """See `RemoteDatastore`."""
         return _EtcdFollower(self.options, feed)
+
+    async def write_status(self, key: Key, status: Mapping[str, object]) -> bool:
+        """See `base.StatusWriter`. For records that etcd has as resources (`etcd_layout`)."""
+        reasons: list[str] = []
+        for endpoint in random.sample(self.options.endpoints, len(self.options.endpoints)):
+            try:
+                async with connected(endpoint, self.options) as connection:
+                    return await _write_status(connection, key_of_resource(key), status)
+            except UnavailableError as error:
+                reasons.append(error.reason)
+        raise UnavailableError("; ".join(sorted(set(reasons))))
+
+
+async def _write_status(connection: Connection, key: bytes, status: Mapping[str, object]) -> bool:
+    """One member does it, unless others write the record again and again."""
+    what = f"{connection.endpoint}: {key.decode()}"
+    try:
+        for _ in range(MOST_WRITES):
+            answer = await connection.call(wire.RANGE, wire.range_request(key, b""))
+            found = wire.RangeResponse.read(answer).kvs
+            if not found:
+                return False
+            value = with_status(found[0].value, status)
+            request = wire.replace_request(key, found[0].mod_revision, value)
+            if wire.succeeded(await connection.call(wire.TXN, request)):
+                return True
+    except (wire.WireError, NotADocumentError) as error:
+        raise UnavailableError(f"{what}: {error}") from None
+    raise UnavailableError(f"{what}: is written too often by others")
 
 
 class _EtcdFollower(Follower):

@@ -200,3 +200,14 @@ def key_of(document: Mapping[str, object]) -> tuple[str, object]:
         "state": spec.get("state", "confirmed"),
         "deleted": spec.get("deleted") in (True, "true"),
     }
+
+
+def key_of_resource(key: Key) -> bytes:
+    """Where a record is that etcd has as a resource. Raises KeyError for one of another kind."""
+    plurals = {kind: plural for plural, kind in _RESOURCE_KINDS.items()}
+    return f"{_RESOURCES}{plurals[key.kind]}/{key.name}".encode()
+
+
+def with_status(value: bytes, status: Mapping[str, object]) -> bytes:
+    """A resource's value with another status. Raises NotADocumentError."""
+    return msgspec.json.encode({**_decode(value, False), "status": status})

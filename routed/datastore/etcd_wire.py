@@ -254,6 +254,18 @@ def txn_request(puts: Iterable[tuple[bytes, bytes]], deletes: Iterable[bytes] = 
     return b"".join(embed(2, operation) for operation in operations)
 
 
+def replace_request(key: bytes, mod_revision: int, value: bytes) -> bytes:
+    """`TxnRequest`: put the value, unless the key was written, or deleted, after this revision."""
+    modified = 2
+    unchanged = encode((2, modified), (3, key), (6, mod_revision))
+    return embed(1, unchanged) + embed(2, embed(2, put_request(key, value)))
+
+
+def succeeded(data: bytes) -> bool:
+    """Whether the conditions of a transaction held, by its `TxnResponse`. Raises WireError."""
+    return bool(_Fields(data).number(2))
+
+
 def compaction_request(revision: int) -> bytes:
     """`CompactionRequest`."""
     return encode((1, revision))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 
-from routed.datastore.base import Datastore, Event, Lost, Snapshot
+from routed.datastore.base import Datastore, Event, Lost, Snapshot, StatusWriter
 
 
 class AbsentError(Exception):
@@ -41,3 +41,9 @@ def as_environ_says(datastore: Datastore, environ: Mapping[str, str]) -> Datasto
     if value in ("false", "0", "no"):
         return _Impatient(datastore)
     raise ValueError(f"WAIT_FOR_DATASTORE={value!r}: write true or false")
+
+
+def status_writer(datastore: Datastore) -> StatusWriter | None:
+    """Who writes statuses into the datastore, where that can be done."""
+    inner = datastore.datastore if isinstance(datastore, _Impatient) else datastore
+    return inner if isinstance(inner, StatusWriter) else None

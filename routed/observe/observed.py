@@ -14,9 +14,11 @@ from routed.observe.events import EventLog
 from routed.observe.route_changes import RouteChanges
 
 if TYPE_CHECKING:
+    from routed.datastore import StatusWriter
     from routed.intent.compiler import Compiler
     from routed.kernel_writer import KernelWriter
     from routed.next_hops import NextHops
+    from routed.observe.status_requests import StatusRequests
 
 
 @dataclass(slots=True)
@@ -60,3 +62,7 @@ class Observed:
     """By the clock that only goes on."""
     outlet_counters: dict[str, int] = field(default_factory=dict)
     """What ways out count, for metrics, by name: those of `--events` begin with `mqtt_`."""
+    status_requests: StatusRequests | None = None
+    """The records that ask for this node's status (CalicoNodeStatus); None: nobody is to answer them."""
+    status_writer: StatusWriter | None = None
+    """Writes it, where the datastore takes it."""

@@ -39,7 +39,8 @@ class NodeStatusClass(StrEnum):
 
 
 class CalicoNodeStatus(Record, frozen=True, kw_only=True, gc=False):
-    """A request for a node's status, to be written every `update_period_seconds` (0 or None: not at all)."""
+    """A request for a node's status, to be written every `update_period_seconds` (None: Calico's default, 10
+    seconds; 0: not at all)."""
 
     kind: ClassVar[str] = "CalicoNodeStatus"
 

@@ -1,8 +1,8 @@
 """`kubernetes:`: the records in a Kubernetes API server, as Calico keeps them there.
 
 Which resources are read and what of them is kept is in `kinds`; one resource is followed by a `reflector`;
-`session` has all of them and judges failures; `api` and `http` speak with the server; `access`,
-`kubeconfig` and `credentials` say where it is and who we are."""
+`session` has all of them and judges failures; `status` is the one thing that is written; `api` and `http`
+speak with the server; `access`, `kubeconfig` and `credentials` say where it is and who we are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from urllib.parse import parse_qsl, unquote
 from routed.datastore.kubernetes.access import Source
 from routed.datastore.kubernetes.kinds import CALICO_GROUPS, Scope
 from routed.datastore.kubernetes.session import KubernetesFollower
+from routed.datastore.kubernetes.status import KubernetesStatusWriter
 from routed.datastore.remote import Feed, RemoteDatastore
+from routed.resources import Key
 
 __all__ = ["KubernetesDatastore", "Scope", "Source", "open_kubernetes", "scope_from_environ"]
 
@@ -24,10 +26,23 @@ class KubernetesDatastore(RemoteDatastore):
         super().__init__()
         self._source = source
         self._scope = scope
+        self._writer: KubernetesStatusWriter | None = None
 
     def follower(self, feed: Feed) -> KubernetesFollower:
         """See RemoteDatastore."""
         return KubernetesFollower(feed, self._source, self._scope)
+
+    async def write_status(self, key: Key, status: Mapping[str, object]) -> bool:
+        """See `base.StatusWriter`. For records of the kind CalicoNodeStatus."""
+        if self._writer is None:
+            self._writer = KubernetesStatusWriter(self._source, self._scope)
+        return await self._writer.write(key.name, status)
+
+    async def close(self) -> None:
+        """See `base.Datastore`."""
+        if self._writer is not None:
+            await self._writer.close()
+        await super().close()
 
 
 def open_kubernetes(

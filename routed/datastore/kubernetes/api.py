@@ -122,7 +122,16 @@ class Caller:
 
     async def get(self, path: str, query: Mapping[str, str] | None = None, accept: str = JSON) -> bytes:
         """The whole body of a GET. Raises RefusedError, DisconnectedError, AccessError, CredentialError."""
-        async with contextlib.aclosing(self._get(path, query or {}, accept, http.ANSWER_TIMEOUT)) as pieces:
+        return await self._whole(path, query or {}, accept, None)
+
+    async def put(self, path: str, document: bytes) -> bytes:
+        """The whole body of the answer to a PUT of a JSON document. It may be sent twice, where a connection
+        ended under it: the document is to have a resource version. Raises as `get` does."""
+        return await self._whole(path, {}, JSON, document)
+
+    async def _whole(self, path: str, query: Mapping[str, str], accept: str, document: bytes | None) -> bytes:
+        answer = self._get(path, query, accept, http.ANSWER_TIMEOUT, document)
+        async with contextlib.aclosing(answer) as pieces:
             body = bytearray()
             async for piece in pieces:
                 body += piece
@@ -160,11 +169,12 @@ class Caller:
             await connection.close()
 
     async def _get(
-        self, path: str, query: Mapping[str, str], accept: str, silence: float
+        self, path: str, query: Mapping[str, str], accept: str, silence: float, document: bytes | None = None
     ) -> AsyncGenerator[bytes]:
-        """An empty piece when the answer is a 200, then its body piece by piece."""
+        """An empty piece when the answer is a 200, then its body piece by piece. With a `document` it is a
+        PUT of that."""
         target = self._access.server.path + path + (f"?{urlencode(query)}" if query else "")
-        connection = await self._answered(path, target, accept)
+        connection = await self._answered(path, target, accept, document)
         try:
             yield b""
             while piece := await connection.data(silence):
@@ -173,21 +183,24 @@ class Caller:
             if not connection.reusable:
                 await self.close()
 
-    async def _answered(self, path: str, target: str, accept: str) -> Connection:
+    async def _answered(self, path: str, target: str, accept: str, document: bytes | None) -> Connection:
         """A connection on which the answer to the request is a 200. After a 401 the credential is asked for
         anew, once: tokens are replaced, certificates too."""
         for attempt in range(2):
-            connection, status, headers = await self._ask(target, accept)
+            connection, status, headers = await self._ask(target, accept, document)
             if status == 200:
                 return connection
-            refusal = await self._refusal(path, connection, status, headers)
+            what = f"{'GET' if document is None else 'PUT'} {path}"
+            refusal = await self._refusal(what, connection, status, headers)
             if status != 401 or attempt:
                 raise refusal
             self._access.credential.refused()
             await self.close()
         raise AssertionError  # the second attempt returns or raises
 
-    async def _ask(self, target: str, accept: str) -> tuple[Connection, int, dict[str, str]]:
+    async def _ask(
+        self, target: str, accept: str, document: bytes | None
+    ) -> tuple[Connection, int, dict[str, str]]:
         access = self._access
         headers = [
             ("Accept", accept),
@@ -195,6 +208,10 @@ class Caller:
             ("User-Agent", f"routed/{__version__}"),
         ]
         headers += access.headers
+        method, body = "GET", b""
+        if document is not None:
+            method, body = "PUT", document
+            headers.append(("Content-Type", JSON))
         if authorization := await access.credential.authorization():
             headers.append(("Authorization", authorization))
         while True:
@@ -204,7 +221,7 @@ class Caller:
                 connection = self._connection = await access.connect()
                 fresh = True
             try:
-                head = await connection.request("GET", target, headers, http.ANSWER_TIMEOUT)
+                head = await connection.request(method, target, headers, http.ANSWER_TIMEOUT, body)
             except ClosedIdleError:
                 await self.close()
                 if fresh:
@@ -216,7 +233,7 @@ class Caller:
             return connection, head.status, head.headers
 
     async def _refusal(
-        self, path: str, connection: Connection, code: int, headers: Mapping[str, str]
+        self, what: str, connection: Connection, code: int, headers: Mapping[str, str]
     ) -> RefusedError:
         body = bytearray()
         with contextlib.suppress(DisconnectedError):
@@ -226,4 +243,4 @@ class Caller:
             await self.close()
         status = read_status(bytes(body), code)
         status.code = code
-        return RefusedError(f"GET {path}", status, _retry_after(headers, status))
+        return RefusedError(what, status, _retry_after(headers, status))

@@ -49,8 +49,16 @@ async def discover(caller: Caller, resources: Iterable[Resource]) -> dict[Resour
     return found
 
 
-async def _served(caller: Caller, group: str) -> frozenset[str]:
-    """The plural names of what can be listed and watched in a group; nothing where there is no such group."""
+async def serves_status(caller: Caller, group: str, resource: Resource) -> bool:
+    """Whether the status of this resource's objects is written to a place of its own. Raises what
+    `Caller.get` does."""
+    return f"{resource.plural}/status" in await _served(caller, group, frozenset({"update"}))
+
+
+async def _served(
+    caller: Caller, group: str, verbs: frozenset[str] = frozenset({"list", "watch"})
+) -> frozenset[str]:
+    """The plural names of what these verbs are for in a group; nothing where there is no such group."""
     path = f"/apis/{group}"
     try:
         body = await caller.get(path)
@@ -63,4 +71,4 @@ async def _served(caller: Caller, group: str) -> frozenset[str]:
         raise DisconnectedError(
             f"GET {path}: the answer is no APIResourceList: is this an API server?"
         ) from None
-    return frozenset(r.name for r in listed.resources if {"list", "watch"} <= set(r.verbs))
+    return frozenset(r.name for r in listed.resources if verbs <= set(r.verbs))

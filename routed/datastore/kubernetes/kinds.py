@@ -216,6 +216,9 @@ _CALICO: Final = (
     Resource("IPAMBlock", "ipamblocks", CALICO_GROUPS, _Block, required=False),
 )
 
+#: What a node is asked to tell of itself. Nobody needs it who speaks for no node.
+NODE_STATUS: Final = Resource("CalicoNodeStatus", "caliconodestatuses", CALICO_GROUPS, _Spec, required=False)
+
 SERVICES: Final = (
     # Headless services and names for other hosts have no address to announce.
     Resource(
@@ -241,7 +244,8 @@ def standing_resources(scope: Scope) -> tuple[Resource, ...]:
     """What is read whatever the records say."""
     nodes = Resource("Node", "nodes", ("v1",), _Node, metadata_only=not scope.pod_cidrs)
     groups = (scope.api_group,) if scope.api_group else CALICO_GROUPS
-    resources = (*(replace(resource, groups=groups) for resource in _CALICO), nodes)
+    calico = (*_CALICO, NODE_STATUS) if scope.node is not None else _CALICO
+    resources = (*(replace(resource, groups=groups) for resource in calico), nodes)
     return tuple(resource for resource in resources if scope.wants(resource))
 
 
