@@ -371,12 +371,17 @@ class BlockUsage:
 
 def block_usage(block: IPAMBlock) -> BlockUsage:
     """How full a block is, and who borrows from it."""
+    # Asked for tens of thousands of blocks: no object is made for an address.
     lent: Counter[str] = Counter()
-    allocated = 0
-    for _, attribute in block.allocated():
-        allocated += 1
-        if attribute.node is not None and attribute.node != block.host:
-            lent[attribute.node] += 1
+    counts = Counter(block.allocations)
+    allocated = len(block.allocations) - counts.pop(None, 0)
+    attributes, host = block.attributes, block.host
+    for index, count in counts.items():
+        if index is None or not 0 <= index < len(attributes):
+            continue
+        node = attributes[index].secondary.get("node")
+        if node is not None and node != host:
+            lent[node] += count
     return BlockUsage(block.cidr, block.host, block.cidr.num_addresses, allocated, dict(sorted(lent.items())))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from routed.intent.types import OriginatedRoute, OriginKind
 from routed.ipam_blocks import (
@@ -105,12 +105,18 @@ class BlockTable:
 
     def affinities(self, network: Network) -> Sequence[BlockAffinity]:
         """All nodes' claims on a block, in the order of their names."""
-        return sorted(self._affinities.get(network, {}).values(), key=lambda claim: claim.name)
+        claims = self._affinities.get(network)
+        return () if not claims else sorted(claims.values(), key=lambda claim: claim.name)
 
     def ipam_block(self, network: Network) -> IPAMBlock | None:
         """The IPAM block that counts, the first by name; None: there is none that is not deleted."""
         blocks = self._blocks.get(network)
         return None if not blocks else min(blocks.values(), key=lambda block: block.name)
+
+    @property
+    def verdicts(self) -> Mapping[Network, Verdict]:
+        """What this node makes of blocks, where there is anything to say, as of the last `take`."""
+        return self._verdicts
 
     def verdict(self, network: Network) -> Verdict:
         """What this node makes of a block, as of the last `take`."""

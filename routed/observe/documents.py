@@ -279,7 +279,7 @@ class Block(Document, frozen=True, kw_only=True):
     advertised: bool
     blackholed: bool
     size: int
-    """Addresses; as a float can no longer hold it, for large IPv6 blocks this is the power of two."""
+    """Addresses, at most 2**53, the greatest number that every reader of JSON has."""
     allocated: int | None
     """None: there is no IPAM block that would say."""
     lent: list[Lent]
@@ -308,6 +308,7 @@ class Pool(Document, frozen=True, kw_only=True):
     encapsulation: str
     """`none`, `ipip`, `ipip-cross-subnet`, `vxlan`, `vxlan-cross-subnet`."""
     size: int
+    """As of a block."""
     blocks: int
     allocated: int
     borrowed: int

@@ -91,9 +91,7 @@ def families(question: PeerQuestion) -> Iterator[Finding]:
     negotiated = None if peer is None else peer.session.negotiated
     if negotiated is not None and peer is not None:
         for family in sorted(peer.config.families - negotiated.families):
-            yield stops(
-                f"the peer does not carry {FAMILY_TEXT[family]}: its OPEN does not offer it", peer=peer.name
-            )
+            yield stops(f"the peer's OPEN does not offer {FAMILY_TEXT[family]}", peer=peer.name)
     if tables is None or session is None or session.peer_node is None:
         return
     other, local = tables.cluster.neighbor(session.peer_node), tables.cluster.local()

@@ -255,7 +255,7 @@ def owner(question: PrefixQuestion) -> Iterator[Finding]:
         yield stops(f"node {node} holds the block, and has no record", key)
     elif neighbor.address(question.family) is None:
         yield stops(
-            f"node {node} has no {FAMILY_TEXT[question.family]} address: it has no session that carries the block",
+            f"node {node} has no {FAMILY_TEXT[question.family]} address: no session of it carries the block",
             key,
             "spec.bgp." + ("ipv4Address" if question.network.version == 4 else "ipv6Address"),
         )

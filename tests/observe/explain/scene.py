@@ -265,7 +265,7 @@ def ipam(owner: str | None, cidr: str, used: dict[str, tuple[str, str]] | None =
     """`used`: pod and node by address."""
     network = ip_network(cidr)
     allocations: list[int | None] = [None] * network.num_addresses
-    attributes = []
+    attributes: list[BlockAttribute] = []
     for address, (pod, node) in (used or {}).items():
         allocations[int(ip_address(address)) - int(network[0])] = len(attributes)
         attributes.append(BlockAttribute(pod, {"node": node, "pod": pod, "namespace": "default"}))
