@@ -27,7 +27,7 @@ COLUMNS = (
     Column("UP", right=True, drop=3),
     Column("RECEIVED", right=True, drop=2),
     Column("REJECTED", right=True, drop=7),
-    Column("ADVERTISED", right=True, drop=5),
+    Column("SENT", right=True, drop=5),
     Column("FLAPS", right=True, drop=8),
     Column("NOTE", text=20, drop=1),
 )

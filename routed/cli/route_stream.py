@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import msgspec
 
+from routed.cli.answer import as_json, as_yaml
 from routed.cli.client import Client, Parameters, UnreachableError
 
 
@@ -27,9 +29,9 @@ class RouteRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Routes(msgspec.Struct, frozen=True):
-    """`documents.Routes`."""
+    """`documents.Routes`, whose routes are not looked at yet."""
 
-    routes: list[RouteRow]
+    routes: msgspec.Raw
     total: int
     next: str | None
 
@@ -40,35 +42,88 @@ _HEAD = b'{"routes":['
 _BETWEEN = b'},{"prefix":'
 
 
-class Portions:
-    """Iterate over it once, for the routes of one answer in portions. Then there are
+class RouteStream:
+    """One answer; ask it once, for `arrays`, `rows`, `json` or `yaml`. After that there are
 
-    found  how many they were
+    found  how many routes they were
+    total  as in `documents.Routes`
     next   where the next page begins; None: this was all
+
+    All raise `UnreachableError` where the answer breaks off, or is none.
     """
 
     def __init__(self, client: Client, query: Parameters) -> None:
         self.found = 0
+        self.total = -1
         self.next: str | None = None
         self._pieces = client.stream("/routes", query)
-        self._rows = msgspec.json.Decoder(list[RouteRow])
 
-    def __iter__(self) -> Iterator[list[RouteRow]]:
+    def arrays(self) -> Iterator[bytes]:
+        """JSON arrays of routes: one at least, the last one perhaps empty."""
+        rest = bytearray()
+        for piece in self._pieces:
+            searched = max(0, len(rest) - len(_BETWEEN))
+            rest += piece
+            end = rest.rfind(_BETWEEN, searched)
+            if end < 0 or not rest.startswith(_HEAD):
+                continue
+            yield b"[" + rest[len(_HEAD) : end + 1] + b"]"
+            rest[len(_HEAD) : end + 2] = b""
         try:
-            rest = bytearray()
-            for piece in self._pieces:
-                searched = max(0, len(rest) - len(_BETWEEN))
-                rest += piece
-                end = rest.rfind(_BETWEEN, searched)
-                if end < 0 or not rest.startswith(_HEAD):
-                    continue
-                rows = self._rows.decode(b"[" + rest[len(_HEAD) : end + 1] + b"]")
-                self.found += len(rows)
-                yield rows
-                rest[len(_HEAD) : end + 2] = b""
             last = msgspec.json.decode(rest, type=_Routes)
         except msgspec.DecodeError as error:
-            raise UnreachableError(f"an answer that is not understood: {error}") from None
-        self.found += len(last.routes)
-        self.next = last.next
-        yield last.routes
+            raise _not_understood(error) from None
+        self.total, self.next = last.total, last.next
+        yield bytes(last.routes)
+
+    def rows(self) -> Iterator[list[RouteRow]]:
+        """The routes, in portions."""
+        decoder = msgspec.json.Decoder(list[RouteRow])
+        for array in self.arrays():
+            try:
+                rows = decoder.decode(array)
+            except msgspec.DecodeError as error:
+                raise _not_understood(error) from None
+            self.found += len(rows)
+            yield rows
+
+    def json(self) -> Iterator[str]:
+        """The document as `answer.as_json` has it, some lines at a time."""
+        yield '{\n  "routes": ['
+        before = ""
+        for array in self._counted():
+            lines = as_json(array).removeprefix("[\n").removesuffix("\n]")
+            if lines == "[]":
+                continue
+            if before:
+                yield before + ","
+            before = "  " + lines.replace("\n", "\n  ")
+        if before:
+            yield before
+        yield f'  ],\n  "total": {self.total},\n  "next": {json.dumps(self.next)}\n}}'
+
+    def yaml(self) -> Iterator[str]:
+        """The document as YAML, some lines at a time."""
+        yield "routes:"
+        for array in self._counted():
+            lines = as_yaml(array)
+            if lines != "[]":
+                yield lines
+        if not self.found:
+            yield "  []"
+        yield f"total: {self.total}\nnext: {json.dumps(self.next)}"
+
+    def _counted(self) -> Iterator[bytes]:
+        for array in self.arrays():
+            try:
+                self.found += len(msgspec.json.decode(array, type=list[msgspec.Raw]))
+            except msgspec.DecodeError as error:
+                raise _not_understood(error) from None
+            yield array
+
+
+def _not_understood(error: Exception) -> UnreachableError:
+    return UnreachableError(
+        f"an answer that is not understood ({error}): are this command and the routed that runs of the same "
+        "version?"
+    )

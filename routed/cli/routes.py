@@ -13,7 +13,7 @@ from routed.cli import options, servers
 from routed.cli.answer import Shown, show
 from routed.cli.client import Client, Parameters
 from routed.cli.failure import CommandError, Status, ends_well
-from routed.cli.route_stream import Portions, RouteRow
+from routed.cli.route_stream import RouteRow, RouteStream
 from routed.cli.screen import Screen, screen, write
 from routed.cli.table import Column, Layout, facts
 from routed.cli.text import safe
@@ -99,13 +99,14 @@ def routes(
         "advertised_to": advertised_to,
         "limit": min(limit or PAGE, PAGE),
     }
+    details = target is not None and not longer
     if counted:
-        found = sum(len(portion) for portion in Portions(client, query))
+        found = sum(map(len, RouteStream(client, query).rows()))
         write([str(found)])
-    elif how.output == "table" and how.watch is None and (target is None or longer):
-        found = _stream(client, query, screen(how.headers))
+    elif how.watch is not None or (details and how.output == "table"):
+        found = _whole(client, query, how, details=details)
     else:
-        found = _whole(client, query, how, details=target is not None and not longer)
+        found = _stream(client, query, how)
     if target is not None and not found:
         raise CommandError(
             f"no route to {safe(target)}" + (" that is asked for" if scope != "all" else ""), Status.NO
@@ -121,20 +122,27 @@ def _one_of(flags: dict[str, bool]) -> str | None:
 
 
 def _whole(client: Client, query: Parameters, how: Shown, *, details: bool) -> int:
-    """All in one document, drawn, or as it is."""
+    """All in one document."""
     from routed.observe.documents import Routes
 
     draw: Callable[[Routes, Screen], Iterator[str]] = detailed if details else _table_of
     return len(show(lambda: client.get("/routes", query), Routes, draw, how).routes)
 
 
-def _stream(client: Client, query: Parameters, where: Screen) -> int:
-    """Row by row, as they come. Returns how many."""
-    portions = Portions(client, query)
-    write(lines(chain.from_iterable(portions), where))
-    if portions.next is not None:
+def _stream(client: Client, query: Parameters, how: Shown) -> int:
+    """As they come. Returns how many."""
+    stream = RouteStream(client, query)
+    match how.output:
+        case "json":
+            write(stream.json(), at_once=1)
+        case "yaml":
+            write(stream.yaml(), at_once=1)
+        case _:
+            write(lines(chain.from_iterable(stream.rows()), screen(how.headers)))
+    if stream.next is not None:
+        sys.stdout.flush()
         print("routed: there are more routes than --limit shows", file=sys.stderr)
-    return portions.found
+    return stream.found
 
 
 def _table_of(document: Routes, where: Screen) -> Iterator[str]:

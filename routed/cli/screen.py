@@ -62,12 +62,12 @@ def _size() -> tuple[int, int]:
     return size.columns or 80, size.lines or 24
 
 
-def write(lines: Iterable[str]) -> None:
-    """To standard output, many lines at a time."""
+def write(lines: Iterable[str], at_once: int = 1000) -> None:
+    """To standard output, so many lines at a time."""
     some: list[str] = []
     for line in lines:
         some.append(line)
-        if len(some) == 1000:
+        if len(some) == at_once:
             sys.stdout.write("\n".join(some) + "\n")
             some.clear()
     if some:

@@ -37,6 +37,8 @@ def safe(text: str) -> str:
 def safe_lines(document: str, escape: Callable[[str], str]) -> str:
     """A JSON or YAML document that is as safe as `safe` makes a text, and still says the same: what does not
     print can only be inside of a string, where its escape means the same. Ends of lines stay."""
+    if document.replace("\n", "").isprintable():
+        return document
     return "\n".join(_printing(line, escape) for line in document.split("\n"))
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import yaml
 
+from routed.cli.answer import as_json, as_yaml
 from routed.observe import documents
 from tests.cli import server
 from tests.cli.conftest import run
@@ -128,7 +129,7 @@ def test_peers_says_why_a_session_is_down(api: ApiServer) -> None:
     )
     lines = run("peers").stdout.splitlines()
     assert lines[0].split() == ["NAME", "NODE", "ADDRESS", "AS", "STATE", "UP", "RECEIVED", "REJECTED",
-                                "ADVERTISED", "NOTE"]  # fmt: skip
+                                "SENT", "NOTE"]  # fmt: skip
     assert "Hold Timer Expired" in lines[2]
     assert "shut down: maintenance" in lines[3]
     without = run("peers", "--no-headers").stdout.splitlines()
@@ -230,6 +231,23 @@ def test_routes_that_come_in_pieces_are_all_shown(api: ApiServer, number: int) -
     lines = run("routes", "--no-headers").stdout.splitlines()
     assert [line.split()[1] for line in lines] == [one.prefix for one in found]
     assert run("routes", "--count").stdout == f"{number}\n"
+
+
+@pytest.mark.parametrize("number", [1, 2, 200])
+def test_streamed_documents_are_written_like_others(api: ApiServer, number: int) -> None:
+    """Line by line what the whole document would look like."""
+    found = [route(f"10.0.{at}.0/24", communities=["64512:1"][: at % 2]) for at in range(number)]
+    api.answers["/api/v1/routes"] = server.routes_of(found)
+    whole = msgspec.json.encode(routes(*found))
+    assert run("routes", "-o", "json").stdout == as_json(whole) + "\n"
+    assert run("routes", "-o", "yaml").stdout == as_yaml(whole) + "\n"
+
+
+def test_no_routes_are_a_document_too(api: ApiServer) -> None:
+    api.answers["/api/v1/routes"] = routes()
+    wanted = {"routes": [], "total": 0, "next": None}
+    assert json.loads(run("routes", "-o", "json").stdout) == wanted
+    assert yaml.safe_load(run("routes", "-o", "yaml").stdout) == wanted
 
 
 def test_routes_of_a_server_that_writes_json_otherwise(api: ApiServer) -> None:
