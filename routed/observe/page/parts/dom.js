@@ -54,6 +54,33 @@ export function fill(element, ...children) {
   return element;
 }
 
+/** As `fill`, but what is there stays where it is alike, with focus, selection and scrolling. For children
+ *  without listeners: those that are there keep theirs. */
+export function patch(element, ...children) {
+  const wanted = element.cloneNode(false);
+  append(wanted, children);
+  morph(element, wanted);
+  return element;
+}
+
+function morph(element, wanted) {
+  const there = [...element.childNodes];
+  const next = [...wanted.childNodes];
+  next.forEach((node, at) => {
+    const old = there[at];
+    if (!old) element.append(node);
+    else if (old.nodeName !== node.nodeName) old.replaceWith(node);
+    else if (old.nodeType === Node.TEXT_NODE) {
+      if (old.data !== node.data) old.data = node.data;
+    } else {
+      for (const { name } of [...old.attributes]) if (!node.hasAttribute(name)) old.removeAttribute(name);
+      for (const { name, value } of node.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+      morph(old, node);
+    }
+  });
+  for (const old of there.slice(next.length)) old.remove();
+}
+
 /** Change an element's text only where it differs, so that a screen reader and a selection are not disturbed. */
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;

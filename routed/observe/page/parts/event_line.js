@@ -3,6 +3,7 @@ import { h } from "./dom.js";
 import { link } from "./places.js";
 import { code, foreign, longText, time } from "./pieces.js";
 import { glyph } from "./states.js";
+import { number } from "./text.js";
 
 // By kind: a look, and what it is called. Kinds that are not here are shown as they are.
 const KINDS = {
@@ -36,7 +37,19 @@ export function kindText(kind) {
 
 export function kindSign(kind) {
   const look = KINDS[kind]?.[0] ?? "quiet";
-  return h("span", { class: `sign look-${look}` }, look === "quiet" ? h("span", { class: "glyph dash", "aria-hidden": "true" }) : glyph(look), foreign(kindText(kind), 40));
+  return h("span", { class: `sign look-${look}` }, glyph(look), foreign(kindText(kind), 40));
+}
+
+/** What happened in one line: with the first prefixes, where it is about routes. */
+export function eventText({ kind, text, fields }) {
+  if (kind !== "routes" || !(fields?.changes > 1)) return text;
+  const parts = ["announced", "withdrawn"].filter((what) => fields[what]?.length).map((what) => `${what} ${few(fields[what])}`);
+  return parts.length ? `${text}: ${parts.join("; ")}` : text;
+}
+
+function few(prefixes) {
+  const shown = prefixes.slice(0, 4).join(", ");
+  return prefixes.length > 4 ? `${shown} and ${number(prefixes.length - 4)} more` : shown;
 }
 
 /** An event as an item of a list. `whole` shows its text without shortening. */
@@ -50,7 +63,7 @@ export function eventItem(event, { whole = false, peer = true } = {}) {
       "span",
       { class: "event-text" },
       peer && event.peer && [h("a", { href: link("peers", event.peer) }, code(event.peer, 60)), " "],
-      whole ? longText(event.text) : foreign(event.text, 200),
+      whole ? longText(eventText(event)) : foreign(eventText(event), 200),
     ),
   );
 }

@@ -7,6 +7,7 @@ import { KIND_LABELS, LOOKS, lookOf, shapePath, stateText } from "./states.js";
 import { clip, count, number } from "./text.js";
 
 const SMALL = 80; // peers up to which each is a link
+const FEW = 16; // and the same in one sector of a large graph
 const MOST_LINKS = 120;
 const REACH = 14; // pixels around the pointer in which a peer is found
 
@@ -42,23 +43,18 @@ export function graph() {
   });
 
   function content(drawing) {
-    const size = Math.max(0.34, Math.min(1.25, drawing.spacing / 26));
-    const small = places.length <= SMALL;
-    const linked = (small ? places : places.filter((place) => place.look !== "up")).slice(0, MOST_LINKS);
-    const alone = new Set(linked);
+    const few = drawing.sectors.filter((sector) => places.length <= SMALL || sector.count <= FEW).flatMap((sector) => sector.places);
+    const alone = new Set([...few, ...places.filter((place) => place.look !== "up")].slice(0, MOST_LINKS));
     const crowd = places.filter((place) => !alone.has(place));
     return [
       drawing.sectors.map((sector) => sectorShape(drawing, sector)),
-      small &&
-        places.map((place) =>
-          svg("line", { class: `edge look-${place.look}`, x1: drawing.x, y1: drawing.y, x2: place.x, y2: place.y }),
-        ),
+      few.map((place) => svg("line", { class: `edge look-${place.look}`, x1: drawing.x, y1: drawing.y, x2: place.x, y2: place.y })),
       Object.keys(LOOKS).map((look) => {
         const here = crowd.filter((place) => place.look === look);
-        return here.length > 0 && svg("path", { class: `crowd look-${look}`, d: here.map((place) => dot(place, size * 6)).join("") });
+        return here.length > 0 && svg("path", { class: `crowd look-${look}`, d: here.map((place) => dot(place, 6 * sizeOf(place))).join("") });
       }),
       drawing.callouts.map(leader),
-      linked.map((place) => peerLink(place, Math.max(size, 0.75))),
+      [...alone].map((place) => peerLink(place, Math.max(sizeOf(place), 0.75))),
       drawing.callouts.map(calloutText),
       hub(drawing),
     ];
@@ -196,6 +192,11 @@ export function graph() {
     },
     stop: () => sizes.disconnect(),
   };
+}
+
+// How large a peer is drawn, as a part of a shape's natural size.
+function sizeOf({ spacing }) {
+  return Math.max(0.34, Math.min(1.25, spacing / 26));
 }
 
 // A dot of the crowd, as a part of a path: the shape of its look, about `size` wide.

@@ -24,9 +24,9 @@ export function groups(peers) {
 }
 
 /**
- * The places for a drawing of this size: {x, y, radius, spacing, sectors, callouts}.
- *   sectors   [{kind, from, to, count, places: [{peer, look, x, y, angle}]}], angles in radians, clockwise from
- *             the top
+ * The places for a drawing of this size: {x, y, inner, outer, sectors, callouts}.
+ *   sectors   [{kind, from, to, count, spacing, places: [{peer, look, x, y}]}], angles in radians, clockwise
+ *             from the top; `spacing` is how far its peers are apart
  *   callouts  peers whose name is written beside the drawing: [{place, x, y, side}]; those that are not up
  *             first, and all where there is room
  */
@@ -37,18 +37,19 @@ export function layout(peers, width, height) {
   const centre = { x: width / 2, y: height / 2 };
   const found = groups(peers);
   const angles = spans(found.map((group) => group.peers.length));
-  const spacing = fit(found, angles, inner, outer);
   // What fits on a single ring is drawn on one that leaves the middle some air.
-  const single = found.every((group, at) => capacity(outer * 0.86, angles[at], spacing) >= group.peers.length);
-  const start = single ? outer * 0.86 : inner + spacing / 2;
+  const ring = outer * 0.84;
   let angle = -angles[0] / 2 || 0;
   const sectors = found.map((group, at) => {
     const from = angle + GAP / 2;
     const to = angle + angles[at] - GAP / 2;
     angle += angles[at];
-    return { kind: group.kind, from, to, count: group.peers.length, places: arcs(group.peers, from, to, start, spacing, centre) };
+    const count = group.peers.length;
+    const single = capacity(ring, angles[at], WIDEST / 2) >= count;
+    const spacing = single ? Math.min(WIDEST, ((to - from) * ring) / count) : fit(count, angles[at], inner, outer);
+    return { kind: group.kind, from, to, count, spacing, places: arcs(group.peers, from, to, single ? ring : inner + spacing / 2, spacing, centre) };
   });
-  return { ...centre, inner, outer, spacing, sectors, callouts: beside ? callouts(sectors, centre, outer, width, height) : [] };
+  return { ...centre, inner, outer, sectors, callouts: beside ? callouts(sectors, centre, outer, width, height) : [] };
 }
 
 // Angles of sectors by their counts: in proportion, none below LEAST, together a full turn.
@@ -62,15 +63,12 @@ function capacity(radius, angle, spacing) {
   return Math.max(1, Math.floor(((angle - GAP) * radius) / spacing) + (angle > 6 ? 0 : 1));
 }
 
-// The widest spacing at which all peers have a place.
-function fit(found, angles, inner, outer) {
+// The widest spacing at which so many peers have a place in a sector.
+function fit(count, angle, inner, outer) {
   for (let spacing = WIDEST; spacing > 2; spacing *= 0.96) {
-    const fits = found.every((group, at) => {
-      let left = group.peers.length;
-      for (let radius = inner + spacing / 2; radius <= outer && left > 0; radius += spacing) left -= capacity(radius, angles[at], spacing);
-      return left <= 0;
-    });
-    if (fits) return spacing;
+    let left = count;
+    for (let radius = inner + spacing / 2; radius <= outer && left > 0; radius += spacing) left -= capacity(radius, angle, spacing);
+    if (left <= 0) return spacing;
   }
   return 2;
 }
@@ -85,7 +83,7 @@ function arcs(peers, from, to, start, spacing, centre) {
     const steps = next === 0 ? ring.length : fitting;
     ring.forEach((peer, at) => {
       const angle = from + (span * (at + 0.5)) / steps;
-      places.push({ peer, look: lookOf(peer), angle, radius, x: centre.x + radius * Math.sin(angle), y: centre.y - radius * Math.cos(angle) });
+      places.push({ peer, look: lookOf(peer), spacing, x: centre.x + radius * Math.sin(angle), y: centre.y - radius * Math.cos(angle) });
     });
     next += ring.length;
   }

@@ -92,8 +92,8 @@ export function typed(value, placeholder, changed) {
 /** Watch a document for a part of a view: `content` says that it is read, then what `shown(document)` draws,
  *  or why it could not be read. `note` is where it is said that what is shown is old. Gives {stop, again}. */
 export function watched(element, what, path, options, shown) {
-  const content = h("div", {});
-  const note = h("div", {});
+  const content = h("div", { class: "content" });
+  const note = h("div", { class: "notes" });
   fill(element, loading(what));
   let stopWatching = () => {};
   let there = false;

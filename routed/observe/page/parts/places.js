@@ -11,7 +11,7 @@ export function parse(hash) {
 export function link(view, name = "", query = {}) {
   const wanted = Object.entries(query).filter(([, value]) => value !== "" && value !== null && value !== undefined);
   const search = wanted.length ? `?${new URLSearchParams(wanted)}` : "";
-  return `#/${view}${name ? `/${encodeURIComponent(wellFormed(name))}` : ""}${search}`;
+  return `#/${view}${name ? `/${encode(name)}` : ""}${search}`;
 }
 
 /** Change the query of the place that is shown, without a new entry in the history. */
@@ -28,7 +28,7 @@ function decode(text) {
   }
 }
 
-// encodeURIComponent refuses half a surrogate pair.
-function wellFormed(text) {
-  return String(text).replace(/[\ud800-\udfff]/gu, "\ufffd");
+// A slash stays, for 10.0.0.0/24 to be read. encodeURIComponent refuses half a surrogate pair.
+function encode(text) {
+  return encodeURIComponent(String(text).replace(/[\ud800-\udfff]/gu, "\ufffd")).replaceAll("%2F", "/");
 }

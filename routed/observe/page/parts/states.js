@@ -36,12 +36,13 @@ const PATHS = {
   square: "M-5-5h10v10h-10z",
   triangle: "M0-6.2 6.2 5h-12.4z",
   diamond: "M0-6.8 6.8 0 0 6.8-6.8 0z",
+  dash: "M-6-1h12v2h-12z",
   ring: "M0-6a6 6 0 1 0 0 12a6 6 0 1 0 0-12zM0-3a3 3 0 1 1 0 6a3 3 0 1 1 0-6z",
 };
 
-/** The path of a look's shape around 0,0; about 12 wide. */
+/** The path of a look's shape around 0,0; about 12 wide. `quiet` is the look of what is neither good nor bad. */
 export function shapePath(look) {
-  return PATHS[LOOKS[look].shape];
+  return PATHS[LOOKS[look]?.shape ?? "dash"];
 }
 
 /** The shape as a picture beside a word; it says nothing to a screen reader, the word does. */

@@ -89,6 +89,12 @@ export function byFamily(values) {
   return there.map(([family, value]) => `${FAMILIES[family] ?? family} ${number(value)}`).join(", ");
 }
 
+/** The same where there is little room: "1,200 + 40", IPv4 first. */
+export function eachFamily(values) {
+  const there = Object.keys(FAMILIES).filter((family) => family in (values ?? {}));
+  return there.map((family) => number(values[family])).join(" + ") || "\u2013";
+}
+
 export function sum(values) {
   return Object.values(values ?? {}).reduce((total, one) => total + one, 0);
 }

@@ -1,6 +1,6 @@
 // The pools and their blocks: who owns what, how full, what is borrowed.
 import { blockMap, blockText, RELATIONS, relation } from "../parts/block_map.js";
-import { fill, h, svg } from "../parts/dom.js";
+import { fill, h, patch, svg } from "../parts/dom.js";
 import { empty } from "../parts/notices.js";
 import { card, choice, code, facts, field, foreign, heading, lookSign, watched } from "../parts/pieces.js";
 import { link, replaceQuery } from "../parts/places.js";
@@ -53,7 +53,7 @@ export function blocks(place) {
   const readout = h("div", { class: "readout" }, h("p", { class: "dim" }, "Point at a block, or move to the map and use the arrow keys."));
   const filters = h("form", { class: "filters", on: { submit: (event) => event.preventDefault() } });
   const pools = h("div", { class: "pools" });
-  const borrowed = h("div", { class: "cards" });
+  const borrowed = h("div", { class: "cards pairs" });
   const list = table({ name: "blocks", label: "Blocks", columns: COLUMNS, sort: { id: "cidr", descending: false } });
   const body = h("div", {});
   const element = h("div", { class: "view" }, heading("Blocks"), body);
@@ -93,7 +93,7 @@ export function blocks(place) {
     for (const { map } of maps.values()) map.mark(query.owner || null);
     const shown = document_.blocks.filter((block) => (!query.owner || block.owner === query.owner) && (!query.pool || block.pool === query.pool));
     list.show(shown);
-    fill(borrowed, borrowedCard("Borrowed by this node", document_.borrowed_in, "From", "owner"), borrowedCard("Borrowed from this node", document_.borrowed_out, "By", "node"));
+    patch(borrowed, borrowedCard("Borrowed by this node", document_.borrowed_in, "From", "owner"), borrowedCard("Borrowed from this node", document_.borrowed_out, "By", "node"));
   }
 
   function drawPool(pool) {
@@ -107,7 +107,7 @@ export function blocks(place) {
     }
     const { map, summary } = maps.get(name);
     const here = document_.blocks.filter((block) => block.pool === name);
-    fill(summary, pool && poolSummary(pool));
+    patch(summary, pool && poolSummary(pool));
     map.element.hidden = here.length === 0;
     map.show(here, `${pool ? clip(name, 80) : "No pool"}: ${count(here.length, "block")}, by address; the table below says the same`);
   }
@@ -196,7 +196,7 @@ function borrowedCard(title, entries, other, field) {
     title,
     entries.length === 0
       ? h("p", { class: "dim" }, "Nothing.")
-      : h(
+      : h("div", { class: "table-scroll", tabindex: 0, role: "region", "aria-label": title }, h(
           "table",
           { class: "plain text" },
           h("thead", {}, h("tr", {}, ["Address", "Block", other, "Pod"].map((one) => h("th", { scope: "col" }, one)))),
@@ -207,7 +207,7 @@ function borrowedCard(title, entries, other, field) {
               h("tr", {}, h("td", {}, h("a", { href: link("explain", one.address) }, code(one.address))), h("td", {}, code(one.block)), h("td", {}, foreign(one[field] ?? "nobody", 60)), h("td", {}, foreign(one.pod ?? "\u2013", 60))),
             ),
           ),
-        ),
+        )),
     entries.length > MOST_BORROWED && h("p", { class: "dim" }, `${number(entries.length - MOST_BORROWED)} more; \`routed blocks\` shows all.`),
   );
 }

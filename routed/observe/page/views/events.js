@@ -1,6 +1,6 @@
 // Events as they come, the latest first; filters are part of the link, and it can be held to be read.
 import { fill, h, oncePerFrame } from "../parts/dom.js";
-import { kindSign, kindText } from "../parts/event_line.js";
+import { eventText, kindSign, kindText } from "../parts/event_line.js";
 import { empty } from "../parts/notices.js";
 import { choice, code, field, foreign, heading, time, typed } from "../parts/pieces.js";
 import { link, replaceQuery } from "../parts/places.js";
@@ -11,7 +11,7 @@ const COLUMNS = [
   { id: "time", label: "Time", text: (event) => event.time, render: (event) => time(event.time) },
   { id: "kind", label: "Kind", text: (event) => event.kind, render: (event) => kindSign(event.kind) },
   { id: "peer", label: "Peer", main: true, text: (event) => event.peer ?? "", render: (event) => event.peer && h("a", { href: link("peers", event.peer) }, code(event.peer, 60)) },
-  { id: "text", label: "What happened", text: (event) => event.text, render: (event) => foreign(event.text, 300) },
+  { id: "text", label: "What happened", text: eventText, render: (event) => foreign(eventText(event), 300) },
 ];
 
 export function events(place) {

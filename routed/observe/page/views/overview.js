@@ -1,7 +1,7 @@
 // The node at a glance: is it well, its peers as a graph, and what stands behind it.
 import { graph } from "../parts/graph.js";
 import { eventItem } from "../parts/event_line.js";
-import { fill, h, oncePerFrame } from "../parts/dom.js";
+import { fill, h, oncePerFrame, patch, write } from "../parts/dom.js";
 import { empty } from "../parts/notices.js";
 import { card, code, facts, foreign, heading, longText, lookSign, stateSign, time, watched, yesNo } from "../parts/pieces.js";
 import { link } from "../parts/places.js";
@@ -12,7 +12,8 @@ import { watch } from "../watch.js";
 
 const SESSION_KINDS = ["session-up", "session-down", "peer-added", "peer-removed", "peer-shut-down", "peer-brought-up", "stale-routes"];
 const STATUS_KINDS = [...SESSION_KINDS, "converged", "draining", "drain-ended", "stopping", "datastore-lost", "datastore-back", "records-read", "problem", "problem-solved", "kernel-error"];
-const NAMED = 6;
+const CARDS = { node: nodeCard, routes: routesCard, datastore: datastoreCard, kernel: kernelCard, problems: problemsCard };
+const NAMED = 5;
 const LATEST = 8;
 
 export function overview() {
@@ -21,27 +22,37 @@ export function overview() {
   const attention = h("div", {});
   const body = h("div", {});
   const latest = h("ol", { class: "events" });
-  const element = h("div", { class: "view" }, body);
+  const name = h("bdi", {}, "This node");
+  const element = h("div", { class: "view overview" }, heading(name), body);
+  const places = Object.fromEntries(Object.keys(CARDS).map((name) => [name, h("div", {})]));
   let status = null;
   let peers = null;
+  let drawnTo = 0;
 
   const draw = () => {
     if (!status) return;
-    fill(verdict, verdictText(status, peers));
-    fill(attention, attentionList(peers));
+    patch(verdict, verdictText(status, peers));
+    patch(attention, attentionList(peers));
     if (peers) picture.show(peers, status);
   };
   const drawEvents = () => {
-    const shown = stream.events.slice(-LATEST).reverse();
-    fill(latest, shown.length ? shown.map((event) => eventItem(event)) : h("li", { class: "dim" }, "Nothing has happened yet."));
+    if (stream.events.length === 0) {
+      fill(latest, h("li", { class: "dim" }, "Nothing has happened yet."));
+      drawnTo = 0;
+      return;
+    }
+    if (!drawnTo) fill(latest);
+    for (const event of stream.events.slice(-LATEST)) if (event.number > drawnTo) latest.prepend(eventItem(event));
+    drawnTo = stream.last;
+    while (latest.children.length > LATEST) latest.lastChild.remove();
   };
 
   const stopStatus = watched(body, "the node's status", "status", { every: 5, kinds: STATUS_KINDS }, (read, content) => {
     status = read;
+    write(name, clip(read.node, 80));
     if (!content.firstChild) {
       fill(
         content,
-        heading(h("bdi", {}, clip(read.node, 80))),
         verdict,
         attention,
         h(
@@ -51,16 +62,24 @@ export function overview() {
           picture.element,
           legend(),
         ),
-        h("div", { class: "cards", id: "overview-cards" }),
-        card("Latest events", latest, h("p", { class: "more" }, h("a", { href: link("events") }, "All events"))),
+        h(
+          "div",
+          { class: "cards" },
+          places.node, places.routes, h("div", { class: "stack" }, places.datastore, places.kernel), places.problems,
+          h("div", { class: "wide" }, card("Latest events", latest, h("p", { class: "more" }, h("a", { href: link("events") }, "All events")))),
+        ),
       );
       drawEvents();
     }
-    fill(content.querySelector("#overview-cards"), cards(read));
+    for (const [name, made] of Object.entries(CARDS)) patch(places[name], made(read));
     draw();
   });
   const stopPeers = watch("peers", { every: 30, kinds: SESSION_KINDS }, (read) => ((peers = read.peers), draw()), () => {});
-  const unlisten = stream.listen(oncePerFrame(drawEvents));
+  const drawSoon = oncePerFrame(drawEvents);
+  const unlisten = stream.listen((events) => {
+    if (events === null) drawnTo = 0;
+    drawSoon();
+  });
   return {
     title: "Overview",
     element,
@@ -112,63 +131,60 @@ function legend() {
   return h("ul", { class: "legend", "aria-label": "What the shapes mean" }, Object.keys(LOOKS).map((look) => h("li", {}, lookSign(look))));
 }
 
-function cards(status) {
-  return [
-    card(
-      "Node",
-      facts([
-        ["Router ID", code(status.router_id)],
-        ["AS", String(status.local_as)],
-        ["Cluster ID", status.cluster_id && code(status.cluster_id)],
-        ["Role", status.role === "reflector" ? "Route reflector" : "Node"],
-        ["Ready", yesNo(status.ready, "Yes", "No")],
-        ["Converged", yesNo(status.converged, "Yes", "Not yet")],
-        ["Draining", status.draining ? lookSign("shut", "Yes") : "No"],
-        ["Running for", h("span", { title: status.started_at }, duration(status.uptime))],
-        ["Listens on", status.listening.length ? status.listening.map((one) => h("span", { class: "line" }, code(one))) : "nothing"],
-        ["Version", foreign(status.version, 40)],
-      ]),
-    ),
-    card(
-      "Routes",
-      h(
-        "table",
-        { class: "plain" },
-        h("thead", {}, h("tr", {}, h("td", {}), Object.keys(FAMILIES).map((family) => h("th", { scope: "col" }, FAMILIES[family])))),
-        h(
-          "tbody",
-          {},
-          [
-            ["Prefixes", status.routes, { scope: "best" }],
-            ["Paths", status.paths, { scope: "all" }],
-            ...(status.kernel ? [["In the kernel", status.kernel.installed, { scope: "kernel" }], ["Kept out of it", status.kernel.kept_out, { scope: "rejected" }]] : []),
-          ].map(([label, values, query]) =>
-            h("tr", {}, h("th", { scope: "row" }, h("a", { href: link("routes", "", query) }, label)), Object.keys(FAMILIES).map((family) => h("td", {}, number(values[family] ?? 0)))),
-          ),
-        ),
-      ),
-      facts([
-        ["Originated here", number(status.originated)],
-        ["Blocks held", h("a", { href: link("blocks") }, number(status.blocks))],
-        ["UPDATEs received", number(status.updates_received)],
-        ["UPDATEs sent", number(status.updates_sent)],
-      ]),
-    ),
-    status.datastore
-      ? card(
-          "Datastore",
-          facts([
-            ["State", datastoreState(status.datastore)],
-            ["Lost since", status.datastore.lost_since && time(status.datastore.lost_since)],
-            ["Why", status.datastore.lost_reason && longText(status.datastore.lost_reason)],
-            ["Records last came", status.datastore.changed_at ? [time(status.datastore.changed_at), h("span", { class: "dim" }, `, ${duration(age(status.datastore.changed_at))} ago`)] : "not yet"],
-            ["Lost", status.datastore.losses === 0 ? "never" : count(status.datastore.losses, "time")],
-          ]),
-        )
-      : card("Datastore", h("p", { class: "dim" }, "It works without records.")),
-    kernelCard(status.kernel),
-    problemsCard(status),
+function nodeCard(status) {
+  return card(
+    "Node",
+    facts([
+      ["Router ID", code(status.router_id)],
+      ["AS", String(status.local_as)],
+      ["Cluster ID", status.cluster_id && code(status.cluster_id)],
+      ["Role", status.role === "reflector" ? "Route reflector" : "Node"],
+      ["Ready", yesNo(status.ready, "Yes", "No")],
+      ["Converged", yesNo(status.converged, "Yes", "Not yet")],
+      ["Draining", status.draining ? lookSign("shut", "Yes") : "No"],
+      ["Running for", h("span", { title: status.started_at }, duration(status.uptime))],
+      ["Listens on", status.listening.length ? status.listening.map((one) => h("span", { class: "line" }, code(one))) : "nothing"],
+      ["Version", foreign(status.version, 40)],
+    ]),
+  );
+}
+
+function routesCard(status) {
+  const rows = [
+    ["Prefixes", status.routes, { scope: "best" }],
+    ["Paths", status.paths, { scope: "all" }],
+    ...(status.kernel ? [["In the kernel", status.kernel.installed, { scope: "kernel" }], ["Kept out of it", status.kernel.kept_out, { scope: "rejected" }]] : []),
   ];
+  const families = Object.keys(FAMILIES);
+  return card(
+    "Routes",
+    h(
+      "table",
+      { class: "plain" },
+      h("thead", {}, h("tr", {}, h("td", {}), families.map((family) => h("th", { scope: "col" }, FAMILIES[family])))),
+      h("tbody", {}, rows.map(([label, values, query]) => h("tr", {}, h("th", { scope: "row" }, h("a", { href: link("routes", "", query) }, label)), families.map((family) => h("td", {}, number(values[family] ?? 0)))))),
+    ),
+    facts([
+      ["Originated here", number(status.originated)],
+      ["Blocks held", h("a", { href: link("blocks") }, number(status.blocks))],
+      ["UPDATEs received", number(status.updates_received)],
+      ["UPDATEs sent", number(status.updates_sent)],
+    ]),
+  );
+}
+
+function datastoreCard({ datastore }) {
+  if (!datastore) return card("Datastore", h("p", { class: "dim" }, "It works without records."));
+  return card(
+    "Datastore",
+    facts([
+      ["State", datastoreState(datastore)],
+      ["Lost since", datastore.lost_since && time(datastore.lost_since)],
+      ["Why", datastore.lost_reason && longText(datastore.lost_reason)],
+      ["Records last came", datastore.changed_at ? [time(datastore.changed_at), h("span", { class: "dim" }, `, ${duration(age(datastore.changed_at))} ago`)] : "not yet"],
+      ["Lost", datastore.losses === 0 ? "never" : count(datastore.losses, "time")],
+    ]),
+  );
 }
 
 function datastoreState(datastore) {
@@ -176,7 +192,7 @@ function datastoreState(datastore) {
   return yesNo(datastore.synced, "In sync", "Reading the first snapshot");
 }
 
-function kernelCard(kernel) {
+function kernelCard({ kernel }) {
   if (!kernel) return card("Kernel", h("p", { class: "dim" }, "No routes are programmed, by design."));
   if (kernel.error) return card("Kernel", lookSign("down", "No routes are programmed"), h("p", {}, longText(kernel.error)));
   return card(

@@ -1,7 +1,7 @@
 // One peering, whole: its session, timers, what was agreed on, counters, and its history.
 import { part } from "../api.js";
 import { eventItem } from "../parts/event_line.js";
-import { fill, h } from "../parts/dom.js";
+import { h, patch } from "../parts/dom.js";
 import { card, code, facts, foreign, heading, longText, stateSign, time, watched } from "../parts/pieces.js";
 import { link } from "../parts/places.js";
 import { KIND_LABELS, kindOf } from "../parts/states.js";
@@ -20,7 +20,7 @@ export function peer({ name }) {
     heading(h("bdi", { class: "code" }, clip(name, 160))),
     body,
   );
-  const watching = watched(body, "the peer", `peers/${part(name)}`, { every: 5, kinds: KINDS }, (read, content) => fill(content, sheet(read)));
+  const watching = watched(body, "the peer", `peers/${part(name)}`, { every: 5, kinds: KINDS }, (read, content) => patch(content, sheet(read)));
   return { title: clip(name, 60), element, stop: watching.stop };
 }
 
@@ -58,19 +58,26 @@ function sheet(peer) {
         ["Hold time", peer.agreed ? `${peer.agreed.hold_time} s agreed, ${peer.configured_hold_time} s configured` : `${peer.configured_hold_time} s configured`],
         ["Hold timer", timer(peer.hold_timer)],
         ["Keepalive timer", timer(peer.keepalive_timer)],
-        ["Keeps our routes for", peer.agreed?.restart_time != null ? `${peer.agreed.restart_time} s asked for by the peer` : null],
-        ["We ask for", `${peer.restart_time} s`],
+        ["Its routes are kept for", peer.agreed?.restart_time != null ? `${peer.agreed.restart_time} s` : null],
+        ["Ours are to be kept for", `${peer.restart_time} s`],
         ["TCP-MD5", peer.protection.tcp_md5 ? (peer.protection.old_password_in_use ? "on, the old password still in use" : "on") : "off"],
         ["TTL security", peer.protection.ttl_security_hops === null ? "off" : count(peer.protection.ttl_security_hops, "hop")],
         ["Segments dropped", peer.protection.segments_dropped ? number(peer.protection.segments_dropped) : null],
         ["Not yet taken", `${number(peer.unsent_octets)} octets`],
       ])),
-      routesCard(peer),
-      messagesCard(peer),
+      h("div", { class: "stack" }, routesCard(peer), messagesCard(peer)),
       capabilitiesCard(peer),
+      h("div", { class: "wide" }, historyCard(peer)),
     ),
-    card("History", timeline(peer.history, peer), h("ol", { class: "events" }, peer.history.length ? [...peer.history].reverse().map((event) => eventItem(event, { whole: true, peer: false })) : h("li", { class: "dim" }, "Nothing has happened that is still kept."))),
   ];
+}
+
+function historyCard(peer) {
+  return card(
+    "History",
+    timeline(peer.history, peer),
+    h("ol", { class: "events" }, peer.history.length ? [...peer.history].reverse().map((event) => eventItem(event, { whole: true, peer: false })) : h("li", { class: "dim" }, "Nothing has happened that is still kept.")),
+  );
 }
 
 function timer(seconds) {

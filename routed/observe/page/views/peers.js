@@ -5,7 +5,7 @@ import { choice, code, field, foreign, heading, stateSign, typed, watched } from
 import { link, replaceQuery } from "../parts/places.js";
 import { KIND_LABELS, KIND_ORDER, kindOf, LOOKS, lookOf, stateText } from "../parts/states.js";
 import { shownOf, table } from "../parts/table.js";
-import { byFamily, compareTexts, count, duration, sum } from "../parts/text.js";
+import { compareTexts, count, duration, eachFamily, sum } from "../parts/text.js";
 
 const KINDS = ["session-up", "session-down", "peer-added", "peer-removed", "peer-shut-down", "peer-brought-up", "stale-routes"];
 
@@ -33,8 +33,8 @@ const COLUMNS = [
     compare: (a, b) => (a.remote_as ?? 0) - (b.remote_as ?? 0),
   },
   { id: "kind", label: "Kind", text: (peer) => KIND_LABELS[kindOf(peer)], compare: (a, b) => compareTexts(kindOf(a), kindOf(b)) },
-  { id: "received", label: "Received", numeric: true, text: (peer) => byFamily(peer.received), compare: (a, b) => sum(a.received) - sum(b.received) },
-  { id: "advertised", label: "Advertised", numeric: true, text: (peer) => byFamily(peer.advertised), compare: (a, b) => sum(a.advertised) - sum(b.advertised) },
+  { id: "received", label: "Received", numeric: true, text: (peer) => eachFamily(peer.received), compare: (a, b) => sum(a.received) - sum(b.received) },
+  { id: "advertised", label: "Advertised", numeric: true, text: (peer) => eachFamily(peer.advertised), compare: (a, b) => sum(a.advertised) - sum(b.advertised) },
   { id: "flaps", label: "Flaps", numeric: true, text: (peer) => peer.flaps, compare: (a, b) => a.flaps - b.flaps },
   { id: "error", label: "Last error", text: (peer) => peer.last_error ?? "", render: (peer) => peer.last_error && foreign(peer.last_error, 160) },
 ];
