@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import fcntl
 import socket
@@ -116,12 +117,10 @@ def _ask(sock: socket.socket, request: int, name: str) -> bytes:
 
 
 def _ipv4(sock: socket.socket) -> dict[str, list[tuple[Address, int]]]:
-    import array
-
     room = array.array("B", bytes(_IFREQ))
     while True:
         at, octets = room.buffer_info()
-        (used,) = struct.unpack_from("=i", fcntl.ioctl(sock, _SIOCGIFCONF, struct.pack("=iP", octets, at)))
+        (used,) = struct.unpack_from("i", fcntl.ioctl(sock, _SIOCGIFCONF, struct.pack("iP", octets, at)))
         if used + _IFREQ <= octets:
             break
         room = array.array("B", bytes(4 * octets))

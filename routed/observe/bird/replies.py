@@ -96,11 +96,10 @@ class Encoder:
 
     def encode(self, line: Line) -> str:
         """One line, with its end. What could be taken for another line, or by a terminal for a command, is
-        replaced: text may come from peers and records. A line may begin with tabs."""
+        replaced: text may come from peers and records. Tabs stay."""
         code, text, last = line
         if not text.isprintable():
-            rest = text.lstrip("\t")
-            text = text[: len(text) - len(rest)] + printable(rest)
+            text = "\t".join(map(printable, text.split("\t")))
         if last:
             self._code = -1
             return f"{code:04} {text}\n"

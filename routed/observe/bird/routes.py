@@ -170,7 +170,7 @@ def _take_prefix(view: View, query: RouteQuery, text: str, *, address: bool = Fa
     try:
         packed = ip_address(head)
     except ValueError:
-        raise CommandError(PARSE_ERROR, "IP address expected") if address else syntax_error() from None
+        raise CommandError(PARSE_ERROR, "IP address expected") from None
     version = 4 if view.family is Family.IPV4 else 6
     if packed.version != version or "%" in head:
         text = f"This is an IPv{version} router, therefore IPv{10 - version} addresses are not supported"

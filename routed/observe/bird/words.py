@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fnmatch import translate
 from typing import Final, NamedTuple
 
-from routed.observe.bird.replies import syntax_error
+from routed.observe.bird.replies import PARSE_ERROR, CommandError, syntax_error
 
 _WORD: Final = re.compile(
     r"""\s+ | (?P<comment>\#.*) | "(?P<text>[^"]*)" | '(?P<symbol>[^']*)' | (?P<word>[^\s"'\#]+)""",
@@ -32,7 +32,7 @@ def split(line: str) -> list[Word]:
     while at < len(line):
         found = _WORD.match(line, at)
         if found is None:
-            raise syntax_error()
+            raise CommandError(PARSE_ERROR, "Unknown character")
         at = found.end()
         kind = found.lastgroup
         if kind == "text":
