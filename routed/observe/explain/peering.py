@@ -178,6 +178,12 @@ def _cause(gate: str, pattern: str, meaning: str) -> Cause:
     return Cause(gate, re.compile(pattern, re.IGNORECASE), meaning)
 
 
+KEY_MISMATCH = _cause(
+    "key-mismatch",
+    r"segments of the peer dropped|is the password at the other|its TTL security the same",
+    "the two ends have different passwords, or only one has any (or their TTL security differs): "
+    "compare the Secrets of both ends",
+)
 #: The first that is found in the error counts.
 CAUSES: tuple[Cause, ...] = (
     _cause(
@@ -185,12 +191,7 @@ CAUSES: tuple[Cause, ...] = (
         r"no listening socket has room",
         "the kernel has no room for another password: raise net.core.optmem_max",
     ),
-    _cause(
-        "key-mismatch",
-        r"segments of the peer dropped|is the password at the other|its TTL security the same",
-        "the two ends have different passwords, or only one has any (or their TTL security differs): "
-        "compare the Secrets of both ends",
-    ),
+    KEY_MISMATCH,
     _cause(
         "prefix-limit",
         r"maximum number of prefixes",
@@ -271,9 +272,11 @@ CAUSES: tuple[Cause, ...] = (
 
 
 def _cause_of(question: PeerQuestion) -> Cause | None:
-    error = _error(question)
-    if error is None:
+    error, peer = _error(question), question.peer
+    if error is None or peer is None:
         return None
+    if "timed out" in error and peer.config.password is not None:
+        return KEY_MISMATCH  # segments that are signed otherwise are dropped without a word
     return next((one for one in CAUSES if one.pattern.search(error)), None)
 
 

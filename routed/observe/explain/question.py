@@ -29,6 +29,10 @@ class PrefixQuestion:
     """Loc-RIB: the eligible ones, best first."""
     origin: OriginatedRoute | None
     """What this node makes of it itself."""
+    pools: tuple[IPPool, ...]
+    """The IP pools that hold it, the one that counts first: that whose range sorts first as text."""
+    block: Network | None
+    """The smallest block that holds it, of any node."""
 
     @property
     def best(self) -> Path | None:
@@ -44,21 +48,6 @@ class PrefixQuestion:
     def single(self) -> bool:
         """True for a prefix of full length."""
         return self.network.prefixlen == self.network.max_prefixlen
-
-    @property
-    def pools(self) -> list[IPPool]:
-        """The IP pools that hold it, the one that counts first: that whose range sorts first as text."""
-        if self.tables is None:
-            return []
-        found = [pool for pool in self.tables.pools.values() if holds(pool.cidr, self.network)]
-        return sorted(found, key=lambda pool: (str(pool.cidr), pool.name))
-
-    @property
-    def block(self) -> Network | None:
-        """The smallest block that holds it, of any node."""
-        if self.tables is None:
-            return None
-        return next(iter(self.tables.blocks.around(self.network)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +102,14 @@ def prefix_question(observed: Observed, network: Network) -> PrefixQuestion:
         tables=tables,
         paths=observed.speaker.ribs[family].ranked(nlri),
         origin=None if tables is None else tables.originated.get(network),
+        pools=() if tables is None else _pools_with(tables, network),
+        block=None if tables is None else next(iter(tables.blocks.around(network)), None),
     )
+
+
+def _pools_with(tables: Tables, network: Network) -> tuple[IPPool, ...]:
+    found = [pool for pool in tables.pools.values() if holds(pool.cidr, network)]
+    return tuple(sorted(found, key=lambda pool: (str(pool.cidr), pool.name)))
 
 
 def address_question(observed: Observed, address: Address) -> AddressQuestion:

@@ -193,10 +193,12 @@ class Scene:
     def receive(self, peer: str, prefix: str, **attributes: Any) -> None:
         """An announcement with any attributes, as if an Established peer had sent it."""
         rib = self.speaker.ribs[Family.IPV4]
-        source = next(s for s in rib.sources if s.name == peer)
+        source = self.speaker.attachment(self.speaker.peers[peer]).sources[Family.IPV4]
         attributes.setdefault("next_hop", source.address)
         base = originate(next_hop=attributes.pop("next_hop"))
-        rib.announce(source, base.replace(**attributes), (from_network(ip_network(prefix)),))
+        nlri = from_network(ip_network(prefix))
+        key = bytes(4) + nlri if source.add_path else nlri
+        rib.announce(source, base.replace(**attributes), (key,))
         self.settle()
 
     def source(self, number: int, kind: SourceKind = SourceKind.IBGP) -> Source:
