@@ -15,7 +15,9 @@ import yaml
 
 from routed.cli import app
 from routed.datastore import Snapshot
-from tests.datastore.apiserver import CALICO_V3, CRD_V1, Token
+from routed.datastore.kubernetes import open_kubernetes
+from routed.resources import Key
+from tests.datastore.apiserver import CALICO_V3, CRD_V1, APIServer, Token, write_kubeconfig
 from tests.datastore.apiserver_api import Target
 from tests.datastore.kubernetes_cluster import (
     calico,
@@ -58,14 +60,15 @@ def test_every_file_is_of_a_kustomization_and_every_kustomization_finds_its_file
     named: set[Path] = set()
     for path in DEPLOY.rglob("kustomization.yaml"):
         content = yaml.safe_load(path.read_text())
-        assert content["kind"] == "Kustomization"
+        assert content["kind"] == ("Component" if path.parent.name == "monitoring" else "Kustomization")
         for resource in content["resources"]:
             target = (path.parent / resource).resolve()
             assert target.exists(), f"{path}: {resource}"
             named.add(target / "kustomization.yaml" if target.is_dir() else target)
     files = set(DEPLOY.rglob("*.yaml"))
     # The base itself, and what is added to it by choice.
-    assert files - named == {DEPLOY / "kustomization.yaml", DEPLOY / "reflector" / "kustomization.yaml"}
+    by_choice = {DEPLOY / "reflector" / "kustomization.yaml", DEPLOY / "monitoring" / "kustomization.yaml"}
+    assert files - named == {DEPLOY / "kustomization.yaml", *by_choice}
 
 
 def test_manifests_have_what_every_object_has() -> None:
@@ -86,6 +89,8 @@ def test_manifests_have_what_every_object_has() -> None:
         "DaemonSet",
         "Deployment",
         "PodDisruptionBudget",
+        "PodMonitor",
+        "PrometheusRule",
     }
     for workload in workloads():
         spec = workload["spec"]
@@ -107,8 +112,10 @@ def test_workloads_run_commands_and_options_that_there_are() -> None:
                 [parameter.envvar] if isinstance(parameter.envvar, str) else parameter.envvar or []
             )
         }
-        # NAMESPACE is read by the compiler and the datastore, HOST_IP by the arguments.
-        given = {entry["name"] for entry in container(workload)["env"]} - {"NAMESPACE", "HOST_IP"}
+        # NAMESPACE is read by the compiler and the datastore, HOST_IP by the arguments, ROUTED_SOCKET by who
+        # asks with `kubectl exec`.
+        others = {"NAMESPACE", "HOST_IP", "ROUTED_SOCKET"}
+        given = {entry["name"] for entry in container(workload)["env"]} - others
         assert given <= environment
         options = {option for parameter in command.params for option in parameter.opts}
         assert {argument.partition("=")[0] for argument in args} <= options
@@ -158,7 +165,7 @@ def allowed(user: str, verb: str, target: Target) -> bool:
         for rule in role["rules"]:
             if (
                 group in rule["apiGroups"]
-                and type_.plural in rule["resources"]
+                and target.resource in rule["resources"]
                 and verb in rule["verbs"]
                 and ("resourceNames" not in rule or target.name in rule["resourceNames"])
             ):
@@ -188,6 +195,31 @@ def test_the_rights_are_enough_for_all_that_is_read(tmp_path: Path, group: str) 
             assert {(record.kind, record.name) for record in snapshot.upserts} == {
                 (o["kind"], o["metadata"]["name"]) for o in objects
             }
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("own_place", [False, True])
+@pytest.mark.parametrize("group", [CRD_V1, CALICO_V3])
+def test_the_rights_are_enough_for_the_status_of_a_node(tmp_path: Path, group: str, own_place: bool) -> None:
+    """And for no other write."""
+
+    async def scenario() -> None:
+        options: dict[str, Any] = {"groups": [group], "authorize": allowed, "tokens": {"t": Token(USER)}}
+        if own_place:
+            options["status_places"] = frozenset({"CalicoNodeStatus"})
+        async with APIServer(**options) as server:
+            server.put(calico("CalicoNodeStatus", "s", node="n", classes=["Agent"]), peer("p"))
+            kubeconfig = write_kubeconfig(tmp_path / "config", server.url, {"token": "t"})
+            datastore = open_kubernetes(str(kubeconfig), {}, "n")
+            assert await datastore.write_status(Key("CalicoNodeStatus", "s"), {"agent": {}})
+            written = server.storage.get(server.type("CalicoNodeStatus"), ("", "s"))
+            assert written is not None
+            assert written["status"] == {"agent": {}}
+            (put,) = [request for request in server.requests if request.method == "PUT"]
+            assert put.path.endswith("/s/status" if own_place else "/s")
+            await datastore.close()
+            assert not allowed(USER, "update", Target(server.type("BGPPeer"), "", "p"))
 
     asyncio.run(scenario())
 

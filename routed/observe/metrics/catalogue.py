@@ -51,8 +51,8 @@ SECTIONS: Final[Mapping[str, tuple[Metric, ...]]] = {
         Metric(
             "routed_build",
             "info",
-            "The version of routed and of Python, the node's name, and its role: node or reflector.",
-            ("version", "python_version", "node", "role"),
+            "The version of routed and of Python, the name of the node or reflector, and which of both it is.",
+            ("version", "python_version", "name", "role"),
         ),
         _gauge("routed_ready", "1 where /readiness says that it is ready."),
         _gauge("routed_converged", "1 since every peer that can be waited for has sent its table."),

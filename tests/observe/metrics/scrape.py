@@ -88,12 +88,12 @@ def values(observed: Observed, *, per_peer: bool = False) -> Values:
     return values_of(parse_text(text(observed, per_peer=per_peer)))
 
 
-def value(of: Values, name: str, **labels: str) -> float:
+def value(of: Values, name: str, /, **labels: str) -> float:
     """One value."""
     return of[name, tuple(sorted(labels.items()))]
 
 
-def total(of: Values, name: str, **labels: str) -> float:
+def total(of: Values, name: str, /, **labels: str) -> float:
     """The sum of all series that have these labels."""
     wanted = set(labels.items())
     return sum(one for (series, present), one in of.items() if series == name and wanted <= set(present))

@@ -105,7 +105,7 @@ def test_hostile_names_stay_data(name: str) -> None:
             assert read["routed_bgp_sessions_ended_total", (("reason", name),)] == 7
             assert read["routed_ready", ()] == 0
             (build,) = [dict(labels) for series, labels in read if series == "routed_build_info"]
-            assert build["node"] == name
+            assert build["name"] == name
 
     scenario()
 
