@@ -200,8 +200,8 @@ class BlockCache:
     """Blocks by the octets they came in, for one way to read them. Bounded: when `recent` is full it becomes
     the old generation, and what nobody asked for since is forgotten."""
 
-    MAX_BLOCKS: Final = 8192
-    MAX_OCTETS: Final = 4 << 20
+    MAX_BLOCKS: Final = 2048
+    MAX_OCTETS: Final = 1 << 20
 
     def __init__(self, *, four_octet_as: bool, ibgp: bool) -> None:
         self.four_octet_as = four_octet_as

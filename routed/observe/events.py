@@ -12,10 +12,13 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from heapq import merge
+from operator import attrgetter
 from typing import Final
 
-#: Events kept for those who ask what was before.
+#: Events kept for those who ask what was before; and of those that name many prefixes, 30 kB each.
 KEPT: Final = 2048
+ROUTES_KEPT: Final = 64
 #: Events that wait for one listener, at most; more are counted, and lost to it.
 WAITING: Final = 4096
 
@@ -121,6 +124,7 @@ class EventLog:
 
     def __init__(self, kept: int = KEPT, clock: Callable[[], float] = time.time) -> None:
         self._kept: deque[Event] = deque(maxlen=kept)
+        self._routes_kept: deque[Event] = deque(maxlen=ROUTES_KEPT)
         self._clock = clock
         self._listeners: list[Subscription] = []
         self.counts: dict[EventKind, int] = {}
@@ -132,7 +136,7 @@ class EventLog:
         self.last_number += 1
         event = Event(self.last_number, self._clock(), kind, text, peer, fields)
         self.counts[kind] = self.counts.get(kind, 0) + 1
-        self._kept.append(event)
+        (self._routes_kept if kind is EventKind.ROUTES else self._kept).append(event)
         for listener in self._listeners:
             if listener.wants(kind):
                 listener.put(event)
@@ -151,7 +155,7 @@ class EventLog:
         wanted = None if kinds is None else frozenset(kinds)
         found = [
             event
-            for event in self._kept
+            for event in merge(self._kept, self._routes_kept, key=attrgetter("number"))
             if event.number > after
             and (wanted is None or event.kind in wanted)
             and (peer is None or event.peer == peer)
