@@ -102,11 +102,17 @@ class Request(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a path names. `name` is empty for all objects."""
+    """What a path names. `name` is empty for all objects; `status`: the place of its status alone."""
 
     type: ResourceType
     namespace: str
     name: str
+    status: bool = False
+
+    @property
+    def resource(self) -> str:
+        """As roles have it."""
+        return f"{self.type.plural}/status" if self.status else self.type.plural
 
 
 Authorizer = Callable[[str, str, Target], bool]
@@ -131,6 +137,8 @@ class API:
     )
     """Fields that can be selected by, beside metadata.name and metadata.namespace."""
     authorize: Authorizer = lambda _user, _verb, _target: True
+    status_places: frozenset[str] = frozenset({"Node", "Service"})
+    """Kinds whose status has a place of its own. Calico's CustomResourceDefinitions have none."""
     garbage_events: list[bytes] = field(default_factory=list)
     """Sent, once, as lines of the next watch that has something to say."""
     bookmarks: dict[str, int] = field(default_factory=dict)
@@ -183,7 +191,7 @@ class API:
         where = f'in the namespace "{target.namespace}"' if target.namespace else "at the cluster scope"
         what = f'{type_.full_name} "{target.name}"' if target.name else type_.full_name
         message = (
-            f'{what} is forbidden: User "{request.user}" cannot {verb} resource "{type_.plural}" '
+            f'{what} is forbidden: User "{request.user}" cannot {verb} resource "{target.resource}" '
             f'in API group "{group}" {where}'
         )
         raise StatusError(403, "Forbidden", message)
@@ -207,7 +215,7 @@ class API:
                 return 201, self.storage.put(target.type, _located(_body(request), target), "create")
             case "PUT", True:
                 self._check(request, "update", target)
-                return 200, self.storage.put(target.type, _located(_body(request), target), "update")
+                return 200, self._update(target, _located(_body(request), target))
             case "PATCH", True:
                 self._check(request, "patch", target)
                 return self._patch(request, target)
@@ -218,6 +226,20 @@ class API:
         raise StatusError(
             405, "MethodNotAllowed", "the server does not allow this method on the requested resource"
         )
+
+    def _update(self, target: Target, document: Document) -> Document:
+        """Where the status has a place of its own, it is written there, and nothing else is."""
+        if target.type.kind in self.status_places:
+            before = self.storage.get(target.type, (target.namespace, target.name))
+            if before is None:
+                raise ConflictError("NotFound")
+            new, old = (before, document) if target.status else (document, before)
+            metadata = new["metadata"] | {"resourceVersion": document["metadata"].get("resourceVersion")}
+            document = {**new, "metadata": metadata}
+            document.pop("status", None)
+            if "status" in old:
+                document["status"] = old["status"]
+        return self.storage.put(target.type, document, "update")
 
     def _patch(self, request: Request, target: Target) -> tuple[int, Document]:
         if "merge-patch" not in request.headers.get("content-type", ""):
@@ -256,7 +278,7 @@ class API:
                     "kind": type_.kind,
                 }
                 resources.append({**item, "verbs": verbs})
-                if type_.kind in ("Node", "Service", "CalicoNodeStatus"):
+                if type_.kind in self.status_places:
                     item["name"] += "/status"
                     resources.append({**item, "verbs": ["get", "patch", "update"]})
         return {"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group, "resources": resources}
@@ -273,10 +295,11 @@ class API:
         if rest[:1] == ["namespaces"] and len(rest) > 2:
             namespace, rest = rest[1], rest[2:]
         for type_ in self.types:
-            if type_.group == group and rest[:1] == [type_.plural] and len(rest) <= 2:
+            status = rest[2:] == ["status"] and type_.kind in self.status_places
+            if type_.group == group and rest[:1] == [type_.plural] and (len(rest) <= 2 or status):
                 if namespace and not type_.namespaced:
                     break
-                return Target(type_, namespace, rest[1] if len(rest) == 2 else "")
+                return Target(type_, namespace, rest[1] if len(rest) > 1 else "", status)
         raise StatusError(404, "NotFound", "404 page not found", plain=True)
 
     # List

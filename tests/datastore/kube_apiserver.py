@@ -45,12 +45,15 @@ def unavailable() -> str | None:
     return f"not installed: {', '.join(missing)} (set KUBEBUILDER_ASSETS)" if missing else None
 
 
-def custom_resource(type_: ResourceType) -> dict[str, Any]:
-    """A CustomResourceDefinition that takes any spec."""
-    schema: dict[str, Any] = {
-        "type": "object",
-        "properties": {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}},
-    }
+def custom_resource(
+    type_: ResourceType, status: Mapping[str, Any] | None = None, own_place: bool = False
+) -> dict[str, Any]:
+    """A CustomResourceDefinition that takes any spec, and a status of this schema; `own_place`: the status is
+    a subresource."""
+    properties: dict[str, Any] = {"spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+    if status is not None:
+        properties["status"] = status
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
     group, version = type_.group.split("/")
     names = {
         "kind": type_.kind,
@@ -67,7 +70,13 @@ def custom_resource(type_: ResourceType) -> dict[str, Any]:
             "names": names,
             "scope": "Cluster",
             "versions": [
-                {"name": version, "served": True, "storage": True, "schema": {"openAPIV3Schema": schema}}
+                {
+                    "name": version,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": schema},
+                    "subresources": {"status": {}} if own_place else {},
+                }
             ],
         },
     }
@@ -175,11 +184,16 @@ class KubeAPIServer:
             names = [(i["metadata"].get("namespace", ""), i["metadata"]["name"]) for i in listed["items"]]
             await self.delete((type_.kind, *name) for name in names if name[1] != "kubernetes")
 
-    async def define(self, types: Iterable[ResourceType] = calico(CRD_V1)) -> None:
-        """Has these custom resources, and waits until they are served."""
+    async def define(
+        self,
+        types: Iterable[ResourceType] = calico(CRD_V1),
+        status: Mapping[str, Any] | None = None,
+        own_place: bool = False,
+    ) -> None:
+        """Has these custom resources, and waits until they are served. See `custom_resource`."""
         path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
         for type_ in types:
-            definition = custom_resource(type_)
+            definition = custom_resource(type_, status, own_place)
             await self._request("PATCH", f"{path}/{definition['metadata']['name']}", definition)
             async with asyncio.timeout(STARTING):
                 while True:
@@ -188,6 +202,11 @@ class KubeAPIServer:
                         break
                     except AssertionError:
                         await asyncio.sleep(0.05)
+
+    async def get(self, kind: str, name: str) -> dict[str, Any]:
+        """An object that has no namespace."""
+        document: dict[str, Any] = json.loads(await self._request("GET", _location(kind, "", name), None))
+        return document
 
     async def _all(self, requests: Iterable[tuple[str, str, Mapping[str, Any] | None]]) -> None:
         waiting = list(requests)[::-1]

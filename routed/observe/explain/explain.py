@@ -128,7 +128,7 @@ def _explain_address(asked: str, question: AddressQuestion) -> documents.Explana
         *walk(PREFIX_GATES, question.match or question.host),
         *walk(LOOKUP_GATES, question),
     ]
-    verdict = _prefix_verdict(question.match or question.host, steps)
+    verdict = _address_verdict(question, steps)
     return _explanation(asked, "address", steps, verdict)
 
 
@@ -154,6 +154,15 @@ def _explanation(
     return documents.Explanation(
         target=asked, kind=kind, verdict=verdict, ok=stop is None, stopped_by=stop, steps=steps
     )
+
+
+def _address_verdict(question: AddressQuestion, steps: Sequence[documents.Step]) -> str:
+    """One line: what stops it, or the way it takes."""
+    stop = first_stop(steps)
+    if stop is not None:
+        return printable(f"{question.address}: {stop.text}")
+    route = _prefix_verdict(question.match or question.host, steps)
+    return f"{question.address} takes {route}"
 
 
 def _prefix_verdict(question: PrefixQuestion, steps: Iterable[documents.Step]) -> str:

@@ -129,11 +129,18 @@ def policy(question: PrefixQuestion) -> Iterator[Finding]:
         return
     record, field = _record_of_rule(question, rule)
     if state.alien is not None:
-        yield passes(f"left to others: {rule.reason}; their route is there{_on(state.alien)}", record, field)
+        yield passes(
+            f"left to somebody else, whose route is there{_on(state.alien)}: {rule.reason}", record, field
+        )
     elif not state.learned:
         yield notes(f"no blackhole of ours: {rule.reason}", record, field)
     else:
-        yield stops(f"left to others, of whom no route is known: {rule.reason}", record, field)
+        left = (
+            "not put into the kernel"
+            if rule.service
+            else "left to the node agent, of which no route is known"
+        )
+        yield stops(f"{left}: {rule.reason}", record, field)
 
 
 def _record_of_rule(question: PrefixQuestion, rule: KernelRule) -> tuple[Key | None, str | None]:

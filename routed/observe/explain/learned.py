@@ -12,6 +12,7 @@ from routed.intent.filters import Direction
 from routed.intent.why_session import why_no_session
 from routed.observe.events import EventKind
 from routed.observe.explain.gates import Finding, notes, passes, stops, stops_by
+from routed.observe.explain.peering import state_text
 from routed.observe.explain.question import PrefixQuestion
 from routed.observe.explain.records import owner_of
 from routed.observe.explain.rules import FAMILY_TEXT, attributes_text, deciding_rule, some, source_text
@@ -55,9 +56,8 @@ def session(question: PrefixQuestion) -> Iterator[Finding]:
             if peer is not None and peer.established:
                 yield passes(f"the session with node {node} is Established", one.record, peer=one.name)
                 continue
-            state = "not running" if peer is None else peer.session.state.name.lower()
-            error = "" if peer is None or not peer.session.last_error else f": {peer.session.last_error}"
-            yield stops(f"the session with node {node} is {state}{error}", one.record, peer=one.name)
+            state = "not running" if peer is None else state_text(peer)
+            yield stops(f"the session with node {node} is {state}", one.record, peer=one.name)
             yield from _latest(observed, one.name)
         if direct:
             return

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from routed.bgp.fsm import State
 from routed.bgp.nlri import Family
+from routed.bgp.peer import Peer
 from routed.intent.peerings import family_of
 from routed.intent.why_session import rule_of, why_no_local_end, why_no_session, why_no_session_with
 from routed.observe.explain.gates import Finding, notes, passes, stops, stops_by
@@ -361,12 +362,19 @@ def session(question: PeerQuestion) -> Iterator[Finding]:
         if peer.session.last_error:
             yield notes(f"ended last by: {peer.session.last_error}", peer=peer.name)
         return
+    yield stops(state_text(peer), peer=peer.name)
+
+
+def state_text(peer: Peer) -> str:
+    """The state of a session that is not Established, what it means, and why the last one ended."""
     state = peer.session.state
     error = f"; last error: {peer.session.last_error}" if peer.session.last_error else ""
+    if peer.shut_down is not None:
+        return f"Idle: shut down by an operator{error}"
     what = _STATES[state]
     if state is State.ACTIVE and peer.config.passive:
         what = "waits for the peer to connect: see that its BGP runs, and has this node as a peer"
-    yield stops(f"{state.name.capitalize()}: {what}{error}", peer=peer.name)
+    return f"{state.name.capitalize()}: {what}{error}"
 
 
 _STATES = {

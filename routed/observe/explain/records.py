@@ -203,11 +203,15 @@ def _owner(question: PrefixQuestion, network: AnyNetwork, verdicts: dict[str, Ve
             for problem in verdict.problems:
                 yield notes(problem.reason, problem.key, problem.field)
             return
+    claimants = {claim.node for claim in tables.blocks.affinities(network)}
     for node, verdict in verdicts.items():
-        whose = "" if node == tables.options.node else f"to node {node}, "
+        whose = "" if node == tables.options.node else f"for node {node}: "
+        if node not in claimants and (record := tables.blocks.ipam_block(network)) is not None:
+            reason = f"the IPAM block names node {node}, which has no BlockAffinity: nobody advertises it"
+            yield stops(reason, record.key, "spec.affinity")
+            continue
         for problem in verdict.problems:
-            reason = problem.reason.replace("this node", f"node {node}") if whose else problem.reason
-            yield stops(f"{whose}{reason}", problem.key, problem.field)
+            yield stops(f"{whose}{problem.reason}", problem.key, problem.field)
     if not any(verdict.problems for verdict in verdicts.values()):
         record = tables.blocks.ipam_block(network)
         claims = tables.blocks.affinities(network)

@@ -32,7 +32,9 @@ class Ruling:
 def group(question: PrefixQuestion) -> Iterator[Finding]:
     """Whether there is anybody to tell."""
     if question.best is not None and not _groups(question):
-        yield stops(f"nobody to tell: no session that carries {FAMILY_TEXT[question.family]} is Established")
+        count = len(question.observed.speaker.peers)
+        family = FAMILY_TEXT[question.family]
+        yield stops(f"nobody to tell: none of {count} peerings has a session that carries {family}")
 
 
 def export(question: PrefixQuestion) -> Iterator[Finding]:
@@ -144,10 +146,10 @@ def _to_be_told(question: PrefixQuestion, why: Ruling) -> bool:
 
 
 def wants_readers(question: PrefixQuestion) -> bool:
-    """`_to_be_told`, where there is nobody to tell."""
-    return _to_be_told(question, Ruling("")) and not (
-        question.best is not None and question.best.source.kind.bgp
-    )
+    """Whether somebody should be told of it, and is to be there."""
+    path = question.best
+    learned = path is not None and path.source.kind.bgp
+    return bool(question.observed.speaker.peers) and not learned and _to_be_told(question, Ruling(""))
 
 
 def _reflects(question: PrefixQuestion) -> bool:

@@ -140,9 +140,9 @@ async def _routes(site: Site, call: Call) -> Response:
 
 
 async def _blocks(site: Site, call: Call) -> documents.Blocks:
-    from routed.observe.views.blocks import blocks
+    from routed.observe.views.blocks import blocks_in_turns
 
-    return blocks(site.observed)
+    return await blocks_in_turns(site.observed)
 
 
 async def _explain(site: Site, call: Call) -> documents.Explanation:
