@@ -401,7 +401,7 @@ PREFIX_CASES = (
         (A, B, pool(), affinity("b", THEIRS, "pending"), ipam("b", THEIRS)),
         f"BlockAffinity b-{THEIRS}",
         "spec.state",
-        "to node b, 10.1.2.0/26 is pending",
+        "for node b: 10.1.2.0/26 is pending",
     ),
     Case(
         "being deleted",
@@ -446,7 +446,7 @@ PREFIX_CASES = (
         (A, B, pool(), ipam("b", THEIRS)),
         f"IPAMBlock {THEIRS}",
         "spec.affinity",
-        "no BlockAffinity does",
+        "which has no BlockAffinity",
     ),
     Case(
         "no owner",
@@ -474,7 +474,7 @@ PREFIX_CASES = (
         BASE,
         "BGPConfiguration default",
         None,
-        "the session with node b is active",
+        "the session with node b is Active: waits for the peer to connect",
     ),
     Case(
         "no mesh",
@@ -522,7 +522,7 @@ PREFIX_CASES = (
         "next hop", "next-hop", THEIRS, BASE, words="192.0.2.9: there is no route to it", prepare=unreachable
     ),
     Case("link down", "next-hop", THEIRS, BASE, words="there is no route to it", prepare=link_is_down),
-    Case("nobody to tell", "group", OURS, BASE, words="no session that carries IPv4"),
+    Case("nobody to tell", "group", OURS, BASE, words="none of 1 peerings has a session"),
     Case(
         "disableBGPExport",
         "export",
