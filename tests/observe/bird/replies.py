@@ -184,9 +184,8 @@ def rows(reply: Reply) -> dict[str, Row]:
     """`show protocols`, by name."""
     found = {}
     for line in reply.texts(1002):
-        words = line.split(maxsplit=5)
-        row = Row(*words[:5], words[5].strip() if len(words) > 5 else "")
-        found[row.name] = row
+        name, proto, table, state, since, *info = line.split(maxsplit=5)
+        found[name] = Row(name, proto, table, state, since, info[0].strip() if info else "")
     return found
 
 

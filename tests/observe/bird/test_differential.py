@@ -4,205 +4,15 @@ field; docs/bird-socket.md says what is not."""
 
 from __future__ import annotations
 
-import contextlib
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
-from tests import netns
-from tests.netns import Lab, Machine, wait_for
-from tests.observe.bird.replies import Reply, Route, Talk, ask, details, routes, rows
-from tests.raw_peer import (
-    AGGREGATOR,
-    ATOMIC_AGGREGATE,
-    EXTENDED_COMMUNITIES,
-    EXTENDED_MESSAGE,
-    FOUR_OCTET_AS,
-    GRACEFUL_RESTART,
-    MULTIPROTOCOL,
-    OPTIONAL,
-    ROUTE_REFRESH,
-    TRANSITIVE,
-    Attribute,
-    Options,
-    RawPeer,
-)
-from tests.rendered_bird import RenderedBird
-from tests.routed_process import Record, Records, block, configuration, node, peer, pool, record, routed_run
+from tests.observe.bird.replies import Route, Talk, details, routes, rows
+from tests.observe.bird.scene import EXT, EXT6, MESH, Side
 
 pytestmark = [pytest.mark.netns, pytest.mark.daemon("bird1")]
-
-EXT, MESH, EXT6 = "Global_192_0_2_50", "Mesh_192_0_2_9", "Global_2001_db8__50"
-_CAPABILITIES = (
-    (MULTIPROTOCOL, b"\0\1\0\1"),
-    (FOUR_OCTET_AS, (65001).to_bytes(4, "big")),
-    (ROUTE_REFRESH, b""),
-    (GRACEFUL_RESTART, b"\0\x3c\0\1\1\x80"),
-    (EXTENDED_MESSAGE, b""),
-)
-_MORE = (
-    Attribute(TRANSITIVE, ATOMIC_AGGREGATE, b""),
-    Attribute(OPTIONAL | TRANSITIVE, AGGREGATOR, (65010).to_bytes(4, "big") + b"\1\2\3\4"),
-    Attribute(OPTIONAL | TRANSITIVE, 99, b"\x01\x02\xab" * 20),
-    Attribute(
-        OPTIONAL | TRANSITIVE,
-        EXTENDED_COMMUNITIES,
-        bytes.fromhex(
-            "0002fde900000064 0003fde900000064 4304fde900000064 0102010203040007 8006000000000000"
-            "0202000fde900007 4002fde900000064 0006fde900000064 0102ffffffffffff 030c000000000008"
-        ),
-    ),
-)
-
-
-@dataclass
-class Side:
-    """One of the two."""
-
-    machine: Machine
-    daemon: str
-
-    def v4(self, command: str) -> Reply:
-        """A command on bird.ctl."""
-        return ask(self.machine.directory / "bird.ctl", command)
-
-    def v6(self, command: str) -> Reply:
-        """A command on bird6.ctl."""
-        return ask(self.machine.directory / "bird6.ctl", command)
-
-    def table(self, command: str, *, v6: bool = False) -> dict[str, list[Route]]:
-        """`show route` by prefix."""
-        reply = (self.v6 if v6 else self.v4)(command)
-        assert reply.code in (0, 14), reply
-        found: dict[str, list[Route]] = {}
-        for route in routes(reply.texts(1007, 1008, 1012)):
-            found.setdefault(route.prefix, []).append(_comparable(route))
-        return found
-
-
-def _comparable(route: Route) -> Route:
-    """Without what BIRD has and routed does not keep, and what BIRD cuts off."""
-    attributes = {
-        name: value
-        for name, value in route.attributes.items()
-        if name not in ("Kernel.source", "Kernel.scope", "Kernel.metric") or route.kind.startswith("inherit")
-    }
-    attributes.pop("Kernel.source", None)
-    attributes.pop("Kernel.scope", None)
-    if (path := attributes.get("BGP.as_path")) is not None and len(path) > 400:
-        attributes["BGP.as_path"] = path[:400]
-    return replace(route, attributes=attributes)
-
-
-def _records(node1: Machine, node2: Machine) -> list[Record]:
-    rules = [{"matchOperator": "Equal", "cidr": "10.66.0.0/16", "action": "Reject"}]
-    return [
-        configuration(64512, mesh=True),
-        pool("10.244.0.0/16"),
-        pool("fd00:10:244::/48"),
-        node(node1),
-        node(node2),
-        record("BGPFilter", "no66", importV4=rules),
-        peer("ext", "192.0.2.50", 65001, filters=["no66"]),
-        peer("gone", "192.0.2.77", 65002),
-        peer("behind", "198.18.0.1", 65003, reachableBy="192.0.2.51"),
-        peer("ext6", "2001:db8::50", 65001),
-        *block("node1", "10.244.1.0/26"),
-        *block("node1", "fd00:10:244:1::/122"),
-        *block("node2", "10.244.2.0/26"),
-        *block("node2", "fd00:10:244:2::/122"),
-    ]
-
-
-@contextlib.contextmanager
-def _side(lab: Lab, daemon: str) -> Iterator[Side]:
-    node1 = lab.machine("node1", "192.0.2.8/24", "2001:db8::8/64")
-    others = lab.machine("others", "192.0.2.9/24", "192.0.2.50/24", "192.0.2.51/24", "2001:db8::50/64")
-    node2 = replace_addresses(others, "192.0.2.9/24")
-    node1.pod("pod", "cali0", ("10.244.1.1", "fd00:10:244:1::1"))
-    node1.ip("route", "add", "172.16.0.0/16", "via", "192.0.2.51")
-    records = Records(lab.directory / "records")
-    records.put("cluster", _records(node1, node2))
-    if daemon == "bird":
-        RenderedBird(node1, records).start()
-    else:
-        routed_run(node1, records, "--bird-sockets", str(node1.directory), "--api", "none").start()
-    with contextlib.ExitStack() as stack:
-
-        def speak(asn: int, router_id: str, address: str, **options: object) -> RawPeer:
-            made = Options(asn, router_id, address=address, end_of_rib=True, **options)  # type: ignore[arg-type]
-            return stack.enter_context(RawPeer(others, made))
-
-        ext = speak(65001, "9.9.9.9", "192.0.2.50", capabilities=_CAPABILITIES, remote="192.0.2.8")
-        mesh = speak(64512, "8.8.8.8", "192.0.2.9", remote="192.0.2.8")
-        ext6 = speak(65001, "9.9.9.9", "2001:db8::50", version=6, remote="2001:db8::8")
-        for one in (ext, mesh, ext6):
-            one.wait_established()
-        _announce(ext, mesh, ext6)
-        yield Side(node1, daemon)
-
-
-def replace_addresses(machine: Machine, *addresses: str) -> Machine:
-    """The machine as another node's record sees it."""
-    made = Machine(machine.lab, "node2", machine.directory)
-    made.addresses = addresses
-    return made
-
-
-def _announce(ext: RawPeer, mesh: RawPeer, ext6: RawPeer) -> None:
-    sets = frozenset({65011, 65012})
-    communities = [(65001, one) for one in range(100)]
-    large = [(65001, one, 1) for one in range(60)]
-    ext.announce(
-        "203.0.113.0/24",
-        as_path=(65001, sets),
-        med=7,
-        communities=communities,
-        large_communities=large,
-        more=_MORE,
-        origin=2,
-    )
-    ext.announce("203.0.114.0/24", as_path=(65001, sets, 65013), origin=1)
-    ext.announce("203.0.115.0/24", as_path=(65001, *range(65100, 65250)), communities=[(65535, 666)])
-    ext.announce("10.9.0.0/16", as_path=(65001, 64512))  # a loop
-    ext.announce("10.66.0.0/16", as_path=(65001,))  # rejected by the filter
-    ext.announce("10.55.0.0/16", as_path=(65001,))
-    mesh.announce("10.244.2.0/26", local_pref=100)
-    mesh.announce("10.55.0.0/16", local_pref=100, next_hop="192.0.2.51", med=0, as_path=(65001,))
-    reflected = {"originator_id": "7.7.7.7", "cluster_list": ["1.1.1.1", "2.2.2.2"]}
-    mesh.announce("10.56.0.0/16", local_pref=200, next_hop="100.100.100.100", **reflected)
-    mesh.announce("10.57.0.0/16", local_pref=200, next_hop="172.16.5.5")
-    mesh.announce("10.58.0.0/16", local_pref=2147483000)
-    mesh.announce("10.244.1.7/32", local_pref=100)
-    ext6.announce("2001:db8:5::/48", "::/0", as_path=(65001,))
-
-
-@pytest.fixture(scope="module")
-def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side]]:
-    """BIRD, and routed, when both have all routes."""
-    netns.remove_leftovers()
-    with contextlib.ExitStack() as stack:
-        both = []
-        for daemon in ("bird", "routed"):
-            folder = tmp_path_factory.mktemp(daemon)
-            lab = stack.enter_context(netns.temporary_lab(folder))
-            both.append(stack.enter_context(_side(lab, daemon)))
-        for side in both:
-            wait_for(lambda side=side: _settled(side), f"{side.daemon} has all routes", timeout=20)
-        yield both[0], both[1]
-
-
-def _settled(side: Side) -> bool:
-    count = side.v4("show route count").last
-    assert count.startswith("15 of 15 routes for 14"), count
-    assert side.v6("show route count").last.startswith("5 of 5 routes for 5")
-    if side.daemon == "bird":
-        assert "Graceful" not in str(side.v4("show status")), "BIRD waits for its peers"
-    assert "10.244.2.0/26" in side.machine.routes(4)
-    assert "No route to host" in rows(side.v4("show protocols"))["Global_192_0_2_77"].info
-    return True
 
 
 @pytest.mark.parametrize(
@@ -422,26 +232,23 @@ def test_answers_to_others(sides: tuple[Side, Side], command: str) -> None:
 
 
 def test_status(sides: tuple[Side, Side]) -> None:
-    """The same lines. routed waits 30 s for a peer that is not there, the BIRD of this test 3 s."""
-    theirs, ours = (
-        [re.sub(r"\d", "0", text) for text in side.v4("show status").texts(1011)] for side in sides
-    )
-    assert ours == theirs
-    reply: Reply = sides[1].v4("show status")
-    assert reply.last == "Daemon is up and running"
-    assert reply.texts(24)[:2] == [
-        "Graceful restart recovery in progress",
-        "  Waiting for 2 protocols to recover",
-    ]
-    assert re.fullmatch(r"  Wait timer is \d+/\d+", reply.texts(24)[2])
-    version = reply.texts(1000)[0]
+    """The same lines, while both wait for their peers and later."""
+    bird, routed = sides
+    for replies in ((bird.at_start, routed.at_start), (bird.v4("show status"), routed.v4("show status"))):
+        theirs, ours = ([re.sub(r"\d", "0", one) for one in reply.texts(1011)] for reply in replies)
+        assert ours == theirs
+        assert replies[1].last == replies[0].last == "Daemon is up and running"
+    theirs, ours = (side.at_start.texts(24) for side in sides)
+    assert ours[:2] == theirs[:2] != []
+    assert all(re.fullmatch(r"  Wait timer is \d+/\d+", lines[2]) for lines in (ours, theirs))
+    version = routed.at_start.texts(1000)[0]
     assert re.fullmatch(r"BIRD routed-\S+\+birdv1\.6\.8", version)
-    talk = Talk(sides[1].machine.directory / "bird.ctl")
+    talk = Talk(routed.machine.directory / "bird.ctl")
     talk.close()
     assert talk.greeting.lines == ((1, f"{version} ready."),)
 
 
-def test_bird_restarts_as_it_says(sides: tuple[Side, Side]) -> None:
+def test_peers_are_disabled_and_enabled(sides: tuple[Side, Side]) -> None:
     """Peers are disabled, enabled, reloaded, restarted: the same codes and words, and the same states."""
     talks = [Talk(side.machine.directory / "bird.ctl") for side in sides]
     for command in (
