@@ -155,7 +155,7 @@ def imported(question: PrefixQuestion) -> Iterator[Finding]:
     for table in _tables_with(question):
         source = table.source
         peer = observed.speaker.peers.get(source.name)
-        if table.policy is None or peer is None or not source.kind.bgp:
+        if table.policy is None or not source.kind.bgp:
             continue
         raw = paths_of(table.routes[question.nlri])
         for before, after in zip(raw, table.admitted(question.nlri), strict=True):
@@ -163,7 +163,7 @@ def imported(question: PrefixQuestion) -> Iterator[Finding]:
                 continue
             rule = deciding_rule(
                 observed,
-                peer.config.filters,
+                () if peer is None else peer.config.filters,
                 question.family,
                 Direction.IMPORT,
                 ibgp=source.kind is SourceKind.IBGP,
