@@ -178,13 +178,13 @@ def _groups(observed: Observed) -> Iterator[Sample]:
 
 
 def group_label(key: GroupKey) -> str:
-    """A short name of an export group, the same in each process with the same configuration: family and kind
-    of peer, and a checksum of all else that makes peers share a group."""
+    """A short name of an export group, the same on all nodes: family and kind of peer, and a checksum of what
+    else makes peers share a group. Without our own address, so that groups which differ in that alone are one
+    here."""
     target = key.target
     kind = target.kind.value + ("-client" if target.client else "") + ("-add-path" if key.add_path else "")
     rest = (
         target.local_as,
-        target.local_address.hex(),
         target.next_hop_mode.value,
         target.long_lived,
         key.four_octet_as,

@@ -1,4 +1,4 @@
-"""Alerts, dashboard and probes of deploy/: of metrics that there are, in expressions that Prometheus reads."""
+"""Alerts, dashboard and probes of deploy/: of metrics that there are, as Prometheus reads them."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -254,28 +255,21 @@ def _is_members(series: str) -> bool:
 
 
 @virtual
-async def test_a_group_has_the_same_label_in_each_process(wire: Wire) -> None:
+async def test_a_group_has_the_same_label_on_each_node(wire: Wire) -> None:
     labels = []
-    for first in (1, 101):
-        reflector = Router(wire, first, cluster_id="10.0.0.100")
-        client = Router(wire, first + 1)
-        reflector.speaker.configure(
-            # Another router ID, and the same addresses: what is told is the same.
-            type(reflector.config)(
-                router_id=reflector.config.router_id,
-                local_as=64512,
-                cluster_id=reflector.config.cluster_id,
-                listen=reflector.config.listen,
-                local_addresses=((V4, client.config.local_addresses[0][1]),),
-            )
-        )
-        reflector.set_peers(reflector.peer(client, route_reflector_client=True))
+    for number in (1, 3, 5):
+        reflector = Router(wire, number, cluster_id="10.0.0.100")
+        client = Router(wire, number + 1)
+        reflector.set_peers(reflector.peer(client, route_reflector_client=True, keepalive_time=number))
         client.set_peers(client.peer(reflector))
         await until(lambda: reflector.established() == 1)  # noqa: B023 (called at once)
         (group,) = reflector.speaker.groups[V4].groups.values()
         labels.append(group_label(group.key))
-    assert all(label.startswith("ipv4-ibgp-client-add-path-") for label in labels)
-    assert labels[0] != labels[1], "our address is told to peers"
+    assert labels[0].startswith("ipv4-ibgp-client-add-path-")
+    assert len(set(labels)) == 1
+    key = group.key
+    others = [replace(key, filters=("x",)), replace(key, four_octet_as=False), replace(key, add_path=2)]
+    assert len({group_label(one) for one in (key, *others)}) == 4
 
 
 class Untouchable(dict[Any, Any]):
