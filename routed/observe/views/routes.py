@@ -150,7 +150,7 @@ def _sorted_keys(one: RouteSet, after: bytes, first: bytes, last: bytes) -> Iter
     for some in one.keys(SORTED_AT_ONCE):
         places = [_place(nlri, family) for nlri in some]
         if after or first:
-            places = [place for place in places if after <= place and first <= place <= last]
+            places = [place for place in places if after < place and first <= place <= last]
         places.sort()
         runs.append(places)
         yield None
