@@ -24,13 +24,15 @@ from routed.bgp.prefix_limit import PrefixLimit
 from routed.bgp.protection import Protection
 from routed.bgp.seldom import Seldom
 from routed.bgp.session import ConnectionId, Negotiated, Session
-from routed.bgp.transport import Connection, Link, reset
+from routed.bgp.transport import Connection, Link, Traffic, reset
 from routed.bgp.update import Update
 from routed.log import Logger
 
 #: Of what a peer does again and again so many lines are logged, then one each so many seconds.
 FLAPS_SAID: Final = 3
 FINDINGS_SAID: Final = 5
+#: So many different reasons why there is no session yet are logged; a peer chooses some of the words.
+ATTEMPTS_SAID: Final = 8
 FLAP_TIME: Final = 60.0
 #: How long a client from a range may take for its OPEN, seconds. The four minutes of RFC 4271 section 8.2.2
 #: are for peers that somebody has configured.
@@ -43,6 +45,7 @@ class PeerOwner(Protocol):
     loop: asyncio.AbstractEventLoop
     network: Network
     read_buffer: memoryview
+    traffic: Traffic
     log: Logger
     random: random.Random
     sessions: SessionListener
@@ -97,6 +100,7 @@ class Peer:
         # Made when there is something to say: a reflector has thousands of peers that never need them.
         self._flaps: Seldom | None = None
         self._findings: Seldom | None = None
+        self._attempts_said: frozenset[str] = frozenset()
         self._connections: dict[ConnectionId, Connection] = {}
         self._ids: dict[Connection, ConnectionId] = {}
         self._dial: Closable | None = None
@@ -257,6 +261,16 @@ class Peer:
             self._flaps = Seldom(self.loop, self._say_down, burst=FLAPS_SAID, seconds=FLAP_TIME)
         self._flaps(reason, routes)
 
+    def log_attempt(self, reason: str) -> None:
+        """An attempt at a session has failed. Each reason is said once until there is a session; and of a
+        client of a range, whom nobody waits for, none."""
+        said = self._attempts_said
+        if self.config.dynamic or reason in said or len(said) >= ATTEMPTS_SAID:
+            self.log.debug("attempt failed", reason=reason)
+            return
+        self._attempts_said = said | {reason}
+        self.log.warning("no session yet, trying on", reason=reason)
+
     def log_finding(self, finding: str) -> None:
         """An error in an UPDATE was handled."""
         self.findings += 1
@@ -300,7 +314,7 @@ class Peer:
         return self.loop.time()
 
     def _attach(self, connection_id: ConnectionId, link: Link, *, dialed: bool) -> None:
-        connection = Connection(self.loop, link, self, self._owner.read_buffer)
+        connection = Connection(self.loop, link, self, self._owner.read_buffer, self._owner.traffic)
         self._connections[connection_id] = connection
         self._ids[connection] = connection_id
         self.protection.attach(connection, dialed=dialed)
@@ -332,6 +346,7 @@ class Peer:
             case sans_io.Established():
                 self.connection = self._connections[action.conn]
                 self.last_negotiated = action.negotiated
+                self._attempts_said = frozenset()
                 self._paused = False
                 self.protection.established(self.connection, action.negotiated.hold_time)
                 self._owner.on_established(self, action.negotiated)
@@ -351,6 +366,7 @@ class Peer:
         self._dial = None
         if link is None:
             self.session.connect_failed(self._now(), reason)
+            self.log_attempt(reason)
         else:
             self._attach(self.session.connected(self._now()), link, dialed=True)
         self._act()

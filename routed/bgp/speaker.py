@@ -33,7 +33,7 @@ from routed.bgp.restart import Convergence, keeps_routes
 from routed.bgp.route import Address
 from routed.bgp.session import Negotiated
 from routed.bgp.tables import PREFIXES_A_TURN, Tables
-from routed.bgp.transport import READ_OCTETS, Endpoint, Link, reset
+from routed.bgp.transport import READ_OCTETS, Endpoint, Link, Traffic, reset
 from routed.bgp.update import Update
 from routed.histogram import Histogram
 from routed.intent.types import ExportPolicy
@@ -74,6 +74,8 @@ class Speaker:
         self.loop = asyncio.get_running_loop()
         self.network: Network = network or TcpNetwork(self.loop)
         self.read_buffer = memoryview(bytearray(READ_OCTETS))
+        self.traffic = Traffic()
+        """Of connections that are over; `octets` has all."""
         self.log = log.get("bgp")
         self.random = rng or random.Random()  # noqa: S311 (jitter, not cryptography)
         self.config = config
@@ -374,6 +376,14 @@ class Speaker:
         total.sent[MessageType.UPDATE] += sum(attached.updates for attached in self._attached.values())
         return total
 
+    def octets(self) -> Traffic:
+        """All octets since the start."""
+        open_ones = [one for peer in self.peers.values() for one in peer.connections]
+        return Traffic(
+            self.traffic.received + sum(one.octets_in for one in open_ones),
+            self.traffic.sent + sum(one.octets_out for one in open_ones),
+        )
+
     def messages_of(self, peer: Peer) -> sans_io.Counters:
         """All messages of one peer since it is known."""
         counters = peer.session.counters
@@ -445,7 +455,7 @@ class Speaker:
         """A session, or an attempt, has ended."""
         self.incidents.down(down)
         if not down.was_established:
-            peer.log.debug("attempt failed", reason=down.text)
+            peer.log_attempt(down.text)
             if peer.config.dynamic and peer.name in self.peers:
                 self.loop.call_soon(self._forget_if_idle, peer)
             return
