@@ -127,7 +127,8 @@ Events = Annotated[
         "--events",
         envvar="ROUTED_EVENTS",
         metavar="URL",
-        help="Publish events to a broker: mqtt://[USER:PASSWORD@]HOST:PORT/PREFIX, or mqtts://.",
+        help="Publish events to a broker: mqtt://[USER:PASSWORD@]HOST:PORT/PREFIX, or mqtts://. Give a "
+        "password in the environment.",
     ),
 ]
 LogLevel = Annotated[

@@ -303,7 +303,7 @@ class Connection:
         if "user name is empty" in message:
             message += ": set ETCD_USERNAME and ETCD_PASSWORD, or give a client certificate"
         elif error.status is Status.PERMISSION_DENIED:
-            message += ": the user needs to read what is below /calico/"
+            message += ": the user needs to read what is below /calico/; and to write, for CalicoNodeStatus"
         return UnavailableError(f"{self.endpoint}: {message}")
 
 
