@@ -157,6 +157,14 @@ class Link:
     control: LinkControl = field(default_factory=NoControl)
 
 
+@dataclass(slots=True)
+class Traffic:
+    """Octets of BGP."""
+
+    received: int = 0
+    sent: int = 0
+
+
 class Connection:
     """One TCP connection: reads into a shared buffer, writes control messages and outlets.
 
@@ -169,6 +177,7 @@ class Connection:
         "_loop",
         "_part",
         "_sock",
+        "_traffic",
         "_unacknowledged",
         "_unfinished",
         "_writing",
@@ -190,11 +199,14 @@ class Connection:
         link: Link,
         handler: ConnectionHandler,
         buffer: memoryview,
+        traffic: Traffic | None = None,
     ) -> None:
+        """`buffer` is read into; `traffic` gets what was received and sent once the connection is over."""
         self._loop = loop
         self._sock = sock = link.sock
         self._handler = handler
         self._buffer = buffer
+        self._traffic = traffic or Traffic()
         self._control: list[bytes] = []
         self._part = 0  # octets of _control[0] that are sent
         self._unfinished: Outlet | None = None  # in the middle of a message of this one
@@ -356,6 +368,8 @@ class Connection:
 
     def _shut(self) -> None:
         self.closed = True
+        self._traffic.received += self.octets_in
+        self._traffic.sent += self.octets_out
         self.outlets = []
         self._loop.remove_reader(self._sock.fileno())
         self._loop.remove_writer(self._sock.fileno())
