@@ -51,7 +51,7 @@ SECTIONS: Final[Mapping[str, tuple[Metric, ...]]] = {
         Metric(
             "routed_build",
             "info",
-            "The version of routed and of Python, the name of the node or reflector, and which of both it is.",
+            "The version of routed and of Python, the node's or reflector's name, and which of both it is.",
             ("version", "python_version", "name", "role"),
         ),
         _gauge("routed_ready", "1 where /readiness says that it is ready."),
@@ -83,6 +83,8 @@ SECTIONS: Final[Mapping[str, tuple[Metric, ...]]] = {
             "Messages to all peers, by type; an UPDATE counts when it is written for a peer.",
             "type",
         ),
+        _counter("routed_bgp_received_bytes", "Octets from all peers."),
+        _counter("routed_bgp_sent_bytes", "Octets that the sockets to all peers have taken."),
         _counter("routed_bgp_sessions_ended", "Sessions that ended, by what ended them.", "reason"),
         _counter(
             "routed_bgp_attempts_failed",

@@ -90,6 +90,9 @@ def _sessions(observed: Observed) -> Iterator[Sample]:
         yield Sample("routed_bgp_messages_received", (name,), messages.received[kind])
     for kind, name in _TYPE_NAMES.items():
         yield Sample("routed_bgp_messages_sent", (name,), messages.sent[kind])
+    octets = speaker.octets()
+    yield Sample("routed_bgp_received_bytes", (), octets.received)
+    yield Sample("routed_bgp_sent_bytes", (), octets.sent)
     incidents = speaker.incidents
     yield from _counts("routed_bgp_sessions_ended", incidents.sessions)
     yield from _counts("routed_bgp_attempts_failed", incidents.attempts)

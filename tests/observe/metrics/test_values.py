@@ -105,9 +105,33 @@ async def test_counters_never_go_down(wire: Wire) -> None:
     ours = {key for key in before if key[0].startswith("routed_")}
     assert ours
     assert all(after[key] >= before[key] for key in ours)
+    octets = "routed_bgp_received_bytes_total", ()
+    assert after[octets] > before[octets] > 0
     received = "routed_bgp_messages_received_total", (("type", "update"),)
     assert after[received] > before[received]
     assert "routed_bgp_peer_up" not in text(watched), "a series for each peer only where that is asked for"
+
+
+@virtual
+async def test_octets_are_those_that_the_other_end_has(wire: Wire) -> None:
+    a, b = Router(wire, 1), Router(wire, 2)
+    a.originate("10.1.0.0/26")
+    a.set_peers(a.peer(b))
+    b.set_peers(b.peer(a, passive=True))  # no second connection, of which one end reads less
+    await until(lambda: len(b.table()) == 1 and a.speaker.converged and b.speaker.converged)
+    await asyncio.sleep(10)
+
+    def octets(router: Router) -> tuple[float, float]:
+        read = values(alone(router))
+        return (
+            value(read, "routed_bgp_sent_bytes_total"),
+            value(read, "routed_bgp_received_bytes_total"),
+        )
+
+    assert octets(a) == octets(b)[::-1]
+    b.speaker.remove_peer(f"to_{a.address}")
+    await until(lambda: a.established() == 0)
+    assert octets(a)[1] == octets(b)[0], "those of a connection that is over stay, its NOTIFICATION too"
 
 
 @virtual
