@@ -177,7 +177,7 @@ def agrees(scene: Scene, network: Network, said: Explanation) -> None:
         assert ours is not None or alien
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     given_records=records(),
     announced=st.lists(announcements, max_size=8),
