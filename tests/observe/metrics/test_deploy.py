@@ -225,3 +225,20 @@ def test_kustomize_adds_it_to_a_base(request: pytest.FixtureRequest, tmp_path: P
     for kind, name, port in (("DaemonSet", "routed", 9179), ("Deployment", "routed-reflector", 9189)):
         (container,) = objects[kind, name]["spec"]["template"]["spec"]["containers"]
         assert {"name": "ROUTED_METRICS", "value": f"0.0.0.0:{port}"} in container["env"]
+
+
+# The documentation
+
+
+def test_the_documentation_has_all_metrics_and_alerts() -> None:
+    page = manifests.DOCUMENTATION.read_text()
+    assert page == manifests.with_tables(page), (
+        "write it anew: .venv/bin/python -m tests.observe.metrics.manifests"
+    )
+    assert all(f"| {rule['alert']} |" in page for rule in manifests.alerts())
+
+
+def test_the_documentation_names_nothing_that_there_is_not() -> None:
+    page = manifests.DOCUMENTATION.read_text()
+    names = set(re.findall(r"\brouted_[a-z0-9_]+", page)) | set(re.findall(r"\bprocess_[a-z_]+[a-z]", page))
+    assert names <= series() | METRICS.keys()
