@@ -36,8 +36,8 @@ _HANDED_OVER: Final = "_ROUTED_DAEMON"
 #: size as it goes, to 32 MB, and what a table that grew has left behind stays: a sixth of a reflector with
 #: a million routes.
 _ALLOCATOR: Final = {"MALLOC_MMAP_THRESHOLD_": str(256 * 1024)}
-#: The password in a URL: `mqtt://user:PASSWORD@host`.
-_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^/@:\s]*):[^/\s]*@")
+#: The password in a URL: `mqtt://user:PASSWORD@host`; also one that would have to be percent-encoded.
+_PASSWORD_IN_URL: Final = re.compile(r"(?<=://)([^/@:\s]*):\S*@")
 
 
 def start(daemon: str, options: Mapping[str, object]) -> NoReturn:
@@ -46,8 +46,13 @@ def start(daemon: str, options: Mapping[str, object]) -> NoReturn:
     handed_over = json.dumps((daemon, options), default=os.fspath)
     sys.stdout.flush()
     environment = {**_ALLOCATOR, **os.environ, _HANDED_OVER: handed_over}
-    arguments = [_PASSWORD_IN_URL.sub(r"\1:***@", argument) for argument in sys.orig_argv[1:]]
+    arguments = map(without_password, sys.orig_argv[1:])
     os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606 - no shell
+
+
+def without_password(argument: str) -> str:
+    """An argument as others may see it."""
+    return _PASSWORD_IN_URL.sub(r"\1:***@", argument)
 
 
 def run_handed_over() -> bool:

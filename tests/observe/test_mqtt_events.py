@@ -21,9 +21,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from routed import daemon
 from routed.bgp.nlri import Family, from_network
 from routed.bgp.rib import LocRib
 from routed.bgp.speaker import Speaker
+from routed.datastore import mqtt_client
 from routed.observe import event_schema, mqtt_messages
 from routed.observe.events import Event, EventKind, EventLog
 from routed.observe.mqtt_events import MqttEvents, read_events_url
@@ -274,6 +276,47 @@ def test_a_broker_that_hangs_neither_blocks_nor_delays_the_stop(broker: Mosquitt
     run(scenario())
 
 
+def test_a_broker_that_hangs_for_a_while_gets_all_in_the_end(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than a broker may take for an answer: it is given up, connected to again, and the messages that
+    it did not acknowledge are published again."""
+    monkeypatch.setattr(mqtt_client, "ANSWER_TIME", 0.3)
+
+    async def scenario() -> None:
+        process = observed()
+        async with broker, publishing(process, broker.port):
+            assert broker.process is not None
+            await until(lambda: process.outlet_counters["mqtt_connected"])
+            broker.process.send_signal(signal.SIGSTOP)
+            try:
+                for _ in range(100):
+                    process.events.publish(EventKind.CONVERGED, "it is")
+                await until(lambda: process.outlet_counters["mqtt_connections_lost"])
+            finally:
+                broker.process.send_signal(signal.SIGCONT)
+            async with observing(broker.port, PREFIX) as observer:
+                await until(lambda: process.outlet_counters["mqtt_events_published"] == 100)
+                await observer.until(lambda: observer.held.get("lab/nodes/node-a/online") == b"true")
+        assert process.outlet_counters["mqtt_events_dropped"] == 0
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("argument", "shown"),
+    [
+        ("mqtt://user:geheim@host:1883/lab", "mqtt://user:***@host:1883/lab"),
+        ("--events=mqtts://u:ge@h:e/im@host/lab", "--events=mqtts://u:***@host/lab"),
+        ("mqtt://host:1883/lab", "mqtt://host:1883/lab"),
+        ("etcd://10.0.0.1:2379,10.0.0.2:2379", "etcd://10.0.0.1:2379,10.0.0.2:2379"),
+        ("kubernetes:/etc/config?context=admin@lab", "kubernetes:/etc/config?context=admin@lab"),
+    ],
+)
+def test_arguments_are_listed_without_passwords(argument: str, shown: str) -> None:
+    assert daemon.without_password(argument) == shown
+
+
 def test_a_broker_that_never_answers_does_not_delay_the_stop() -> None:
     """In TCP, and where TLS is awaited."""
 
@@ -379,6 +422,7 @@ def test_a_storm_of_routes_is_few_messages(broker: Mosquitto) -> None:
 def test_a_large_event_is_split(broker: Mosquitto) -> None:
     async def scenario() -> None:
         process = observed()
+        broker.extra = "allow_anonymous true\nmax_packet_size 40000\n"
         announced = [f"2001:db8:{number:x}:ffff:ffff:ffff:ffff:ffff/128" for number in range(5000)]
         withdrawn = [f"10.{number >> 8}.{number & 255}.0/26" for number in range(3000)]
         async with broker, observing(broker.port, PREFIX) as observer, publishing(process, broker.port):
@@ -391,7 +435,7 @@ def test_a_large_event_is_split(broker: Mosquitto) -> None:
                 withdrawn=withdrawn,
                 all_named=True,
             )
-            await observer.until(lambda: process.outlet_counters["mqtt_events_published"] == 1)
+            await until(lambda: process.outlet_counters["mqtt_events_published"] == 1)
             await observer.until(lambda: documents(observer)[-1:] != [] and _complete(documents(observer)))
         parts = documents(observer)
         assert [part["part"] for part in parts] == list(range(1, len(parts) + 1))
