@@ -12,10 +12,10 @@ from routed.observe.bird.replies import (
     OK,
     READY,
     TOO_LONG,
-    CommandError,
     Encoder,
     Line,
     Reply,
+    whole,
 )
 from routed.observe.bird.view import View, version
 from routed.observe.events import Subscription
@@ -24,8 +24,9 @@ from routed.observe.events import Subscription
 MAX_COMMAND: Final = 4096
 #: What is read at a time, octets.
 READ_OCTETS: Final = 4096
-#: Lines that are written together, and after which the event loop turns.
+#: Lines, or octets, that are written together, and after which the event loop turns.
 PORTION: Final = 256
+PORTION_OCTETS: Final = 32 * 1024
 #: What waits in memory for a client that does not read, octets, beside a portion.
 MOST_UNREAD: Final = 32 * 1024
 
@@ -95,11 +96,7 @@ class Connection:
     async def _answer(self, line: str | None) -> None:
         async with self._replying:
             try:
-                if line is None:
-                    raise CommandError(TOO_LONG, f"Command too long: at most {MAX_COMMAND} octets")
-                await self._send(answer(self.view, self._client, line))
-            except CommandError as error:
-                await self._send(iter((Line(error.code, error.text, last=True),)))
+                await self._send(_too_long() if line is None else answer(self.view, self._client, line))
             except (ConnectionError, TimeoutError):
                 raise
             except Exception as error:  # a fault of ours costs this answer, not the process
@@ -111,16 +108,15 @@ class Connection:
         """Write a reply in portions, with a turn of the event loop after each."""
         encode = self._encoder.encode
         portion: list[str] = []
-        ended = False
-        for line in reply:
+        size = 0
+        for line in whole(reply):
             if line is not None:
-                portion.append(encode(line))
-                ended = line.last
-            if line is None or len(portion) >= PORTION:
+                text = encode(line)
+                portion.append(text)
+                size += len(text)
+            if line is None or len(portion) >= PORTION or size >= PORTION_OCTETS:
                 await self._write(portion)
-                portion = []
-        if not ended:
-            portion.append(encode(Line(OK, "", last=True)))
+                portion, size = [], 0
         await self._write(portion)
 
     async def _write(self, portion: list[str]) -> None:
@@ -155,3 +151,7 @@ class Connection:
             text = event.text if event.peer is None else f"{event.peer}: {event.text}"
             async with self._replying:
                 await self._write([Encoder().encode(Line(OK, text, last=True)).replace("0000 ", "+", 1)])
+
+
+def _too_long() -> Reply:
+    yield Line(TOO_LONG, f"Command too long: at most {MAX_COMMAND} octets", last=True)

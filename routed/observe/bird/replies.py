@@ -6,7 +6,7 @@ last one. Codes below 8000 are answers, 8000 to 8999 runtime errors, 9000 and ab
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Final, NamedTuple, TypeVar
 
 from routed.bgp.errors import printable
@@ -66,7 +66,15 @@ class Line(NamedTuple):
     last: bool = False
 
 
-Reply = Iterator[Line | None]
+class Block(NamedTuple):
+    """Lines that are written already, for what ten thousand routes have in common; see `block`."""
+
+    text: str
+    code: int
+    """Of the last of them."""
+
+
+Reply = Iterator[Line | Block | None]
 """The lines of a reply; None: a good place for a turn of the event loop. Where no line is the last one,
 `0000` follows."""
 
@@ -94,9 +102,12 @@ class Encoder:
     def __init__(self) -> None:
         self._code = -1
 
-    def encode(self, line: Line) -> str:
+    def encode(self, line: Line | Block) -> str:
         """One line, with its end. What could be taken for another line, or by a terminal for a command, is
         replaced: text may come from peers and records. Tabs stay."""
+        if isinstance(line, Block):
+            self._code = line.code
+            return line.text
         code, text, last = line
         if not text.isprintable():
             text = "\t".join(map(printable, text.split("\t")))
@@ -107,3 +118,28 @@ class Encoder:
             return f" {text}\n"
         self._code = code
         return f"{code:04}-{text}\n"
+
+
+def whole(reply: Reply) -> Reply:
+    """A reply with its last line: the one it has, that of the error that ends it, or `0000`."""
+    last = False
+    try:
+        for line in reply:
+            yield line
+            last = isinstance(line, Line) and line.last
+    except CommandError as error:
+        yield Line(error.code, error.text, last=True)
+    else:
+        if not last:
+            yield Line(OK, "", last=True)
+
+
+def block(lines: Iterable[Line]) -> Block:
+    """Write lines, none of them the last, that will come after one of another code."""
+    encoder = Encoder()
+    code = -1
+    texts = []
+    for line in lines:
+        texts.append(encoder.encode(line))
+        code = line.code
+    return Block("".join(texts), code)

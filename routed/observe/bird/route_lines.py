@@ -13,7 +13,7 @@ from routed.intent.types import OriginatedRoute
 from routed.next_hops import BEHIND_GATEWAY
 from routed.observe.bird.attributes import ORIGIN_LETTERS, attribute_lines, origin_as
 from routed.observe.bird.protocols import PROTOCOL_OF, protocols
-from routed.observe.bird.replies import ROUTE, ROUTE_ATTRIBUTES, ROUTE_DETAILS, Line
+from routed.observe.bird.replies import ROUTE, ROUTE_ATTRIBUTES, ROUTE_DETAILS, Block, Line, block
 from routed.observe.bird.view import View, short_time
 from routed.observe.views.text import prefix_text
 
@@ -49,7 +49,7 @@ class RouteLines:
         self._next_hops = view.observed.next_hops
         self._failed = {} if writer is None else writer.fib.failed
         self._texts: dict[tuple[Path, bool, AttributeSet], Text] = {}
-        self._attributes: dict[tuple[Path, AttributeSet | None], tuple[Line, ...]] = {}
+        self._attributes: dict[tuple[Path, AttributeSet | None], Block] = {}
 
     def forget(self) -> None:
         """The event loop may have turned: next hops may lead elsewhere."""
@@ -70,7 +70,7 @@ class RouteLines:
         first: bool,
         details: bool,
         attributes: AttributeSet | None,
-    ) -> Iterator[Line]:
+    ) -> Iterator[Line | Block]:
         """The lines of one route. `first`: of its prefix, which only the first one names; `attributes` are
         shown in place of its own."""
         mark = ""
@@ -96,7 +96,7 @@ class RouteLines:
             if isinstance(route, OriginatedRoute):
                 yield Line(ROUTE_DETAILS, "\tType: static unicast univ")
             else:
-                yield from self._details(route, attributes)
+                yield self._details(route, attributes)
 
     def _text(self, path: Path, mark: str, attributes: AttributeSet) -> Text:
         name = self.names(path)
@@ -136,14 +136,14 @@ class RouteLines:
                 way = f"via {ways[0].gateway} on {ways[0].interface}" if ways else "unreachable"
         return f"{way} [{name} {self._since[name]}]{mark} ({PREFERENCE[SourceKind.STATIC]})"
 
-    def _details(self, path: Path, attributes: AttributeSet | None) -> Iterator[Line]:
+    def _details(self, path: Path, attributes: AttributeSet | None) -> Block:
         key = (path, attributes)
         known = self._attributes.get(key)
         if known is None:
             if len(self._attributes) >= REMEMBERED:
                 self._attributes.clear()
-            known = self._attributes[key] = tuple(_detail_lines(path, attributes))
-        yield from known
+            known = self._attributes[key] = block(_detail_lines(path, attributes))
+        return known
 
 
 def _local_way(path: Path) -> str:

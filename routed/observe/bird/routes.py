@@ -273,7 +273,7 @@ class _Listing:
             found.insert(0, hidden)
         return found
 
-    def _of(self, nlri: bytes) -> Iterator[Line]:
+    def _of(self, nlri: bytes) -> Reply:
         """The lines of a prefix, and its part in the counts."""
         query = self._query
         routes = self._all(nlri)

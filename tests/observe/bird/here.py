@@ -15,7 +15,7 @@ from routed.bgp.nlri import Family, from_network
 from routed.bgp.speaker import Speaker
 from routed.observe.bird.commands import Client, answer
 from routed.observe.bird.outlet import BirdSockets
-from routed.observe.bird.replies import OK, CommandError, Encoder, Line
+from routed.observe.bird.replies import Encoder, whole
 from routed.observe.bird.view import View
 from routed.observe.observed import Observed
 from tests.observe.bird.replies import Reader, Reply
@@ -103,18 +103,9 @@ async def serving(observed: Observed) -> AsyncIterator[Here]:
 def reply_of(view: View, command: str, client: Client | None = None) -> Reply:
     """The reply to a command without a socket, read as a client would."""
     encoder, reader = Encoder(), Reader()
-    last = False
-    try:
-        for line in answer(view, client or Client(), command):
-            if line is not None:
-                assert not last, "a line after the last one"
-                last = line.last
-                reader.feed(encoder.encode(line).encode())
-        if not last:
-            reader.feed(encoder.encode(Line(OK, "", last=True)).encode())
-    except CommandError as error:
-        assert not last
-        reader.feed(encoder.encode(Line(error.code, error.text, last=True)).encode())
+    for line in whole(answer(view, client or Client(), command)):
+        if line is not None:
+            reader.feed(encoder.encode(line).encode())
     reader.end()
     (reply,) = reader.replies
     return reply
