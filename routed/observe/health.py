@@ -63,7 +63,7 @@ def is_wanted(peer: Peer) -> bool:
     """Whether a session with this peer is to be up: one that somebody named, nothing holds back, and no
     operator has shut down."""
     config = peer.config
-    return not (config.dynamic or config.held is not None or getattr(peer, "shut_down", None) is not None)
+    return not (config.dynamic or config.held is not None or peer.shut_down is not None)
 
 
 def _readiness(observed: Observed) -> tuple[bool, str]:

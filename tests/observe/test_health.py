@@ -92,10 +92,17 @@ async def test_later_one_session_is_enough(wire: Wire) -> None:
 
 @virtual
 async def test_peers_that_are_held_or_shut_down_are_not_wanted(wire: Wire) -> None:
-    a, b = Router(wire, 1), Router(wire, 2)
-    a.set_peers(a.peer(b, held="the password cannot be used"))
+    a, b, c = Router(wire, 1), Router(wire, 2), Router(wire, 3)
+    a.set_peers(a.peer(b, held="the password cannot be used"), a.peer(c))
     watched = observed(a)
+    assert readiness(watched).reason == "1 of 1 peers not Established: to_10.0.0.3"
+    a.speaker.shut_down_peer("to_10.0.0.3", "maintenance")
     assert readiness(watched) == health.Health(True, "no peers are wanted")
+    a.speaker.bring_up_peer("to_10.0.0.3")
+    assert not readiness(watched).ok
+    c.set_peers(c.peer(a))
+    await until(lambda: a.speaker.converged)
+    assert readiness(watched) == health.Health(True, "1 of 1 peers Established")
 
 
 @virtual
