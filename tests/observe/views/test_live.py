@@ -14,6 +14,7 @@ from tests.netns import Lab, Machine, wait_for
 from tests.routed_process import routed_rr
 
 AS = 64512
+KINDS: tuple[type[Bird2] | type[Frr], ...] = (Bird2, Frr)
 SHARED = ("10.9.0.0/24", "fd00:9::/64")
 
 Told = Counter[tuple[object, ...]]
@@ -73,7 +74,7 @@ def test_both_ends_of_real_sessions_say_the_same(lab: Lab) -> None:
     process.start()
     others = [
         daemon(kind, machine, reflector, number)
-        for number, (kind, machine) in enumerate(zip((Bird2, Frr), clients, strict=True), 2)
+        for number, (kind, machine) in enumerate(zip(KINDS, clients, strict=True), 2)
     ]
     for other in others:
         other.start()
