@@ -73,7 +73,8 @@ def _readiness(observed: Observed) -> tuple[bool, str]:
         why = f": {datastore.lost_reason}" if datastore.lost_since is not None else ""
         return False, f"the datastore has not been read yet{why}"
     if speaker.started_at is None:
-        return False, "not speaking BGP yet: the records give this node no router ID"
+        why = "" if datastore is None else ": the records give this node no router ID"
+        return False, f"not speaking BGP yet{why}"
     if speaker.client_ranges and not speaker.listening:
         return False, "not listening: clients cannot connect"
     wanted = [peer for peer in speaker.peers.values() if is_wanted(peer)]
