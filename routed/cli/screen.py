@@ -85,8 +85,9 @@ def redraw(title: str, draw: Callable[[], Iterator[str]], interval: float) -> No
             if len(lines) > room:
                 lines = [*lines[: room - 1], f"{len(lines) - room + 1} more lines"]
             shown = [cut(heading, columns), "", *lines]
-            sys.stdout.write(_HOME)
-            sys.stdout.write("\n".join(line + _TO_END_OF_LINE for line in shown) + _TO_END_OF_SCREEN)
+            # In one go: what is half drawn flickers.
+            picture = "\n".join(line + _TO_END_OF_LINE for line in shown)
+            sys.stdout.write(_HOME + picture + _TO_END_OF_SCREEN)
             sys.stdout.flush()
             time.sleep(interval)
 
