@@ -217,6 +217,8 @@ class Agent:
         if isinstance(batch, Snapshot):
             self._state.synced = True
             self._synced.set()
+            # A family of which no record says anything is as before them all, and yet has a policy.
+            delta = replace(delta, families_changed=frozenset(Family))
             self._log.info("records read", records=len(batch.upserts), problems=len(batch.problems))
             self._events.publish(EventKind.RECORDS_READ, "records read", records=len(batch.upserts))
             self._report((), self.intent.problems)

@@ -285,6 +285,14 @@ def test_an_address_that_is_borrowed_here() -> None:
     on((A, B, pool(), *block("b", THEIRS, {"10.1.2.9": ("web", "a")})), test)
 
 
+def test_a_borrowed_address_of_a_family_that_nothing_else_speaks_of() -> None:
+    async def test(scene: Scene) -> None:
+        said = scene.explain("fd01::3/128")
+        assert step(said, "kernel-route", "installed: blackhole, metric 2147483646").outcome == "pass"
+
+    on((A, ipam(None, "fd01::/126", {"fd01::3": ("web", "a")})), test)
+
+
 def test_an_address_that_is_lent_and_told_of() -> None:
     async def test(scene: Scene) -> None:
         await scene.announced(await scene.peer(2), "10.1.1.7/32")
