@@ -74,6 +74,12 @@ _ERRORS: Final = (
     ("sent NOTIFICATION ", "BGP Error: "),
     ("", "Error: "),
 )
+#: What an operator did is no error (BE_MAN_DOWN).
+_SHUT_DOWN: Final = (
+    "sent NOTIFICATION Cease/Administrative Shutdown",
+    "sent NOTIFICATION Cease/Hard Reset (Cease/Administrative Shutdown",
+    "connect: given up: shut down by an operator",
+)
 #: What tells when a peering came into the state that it is in, where it is not Established.
 _CHANGES: Final = frozenset(
     {
@@ -158,7 +164,7 @@ def state_text(peer: Peer) -> str:
 def error_text(peer: Peer) -> str | None:
     """What ended the session, or the last attempt at one; None: nothing, or it is up again."""
     error = peer.session.last_error
-    if error is None or peer.established:
+    if error is None or peer.established or error.startswith(_SHUT_DOWN):
         return None
     return next(word + error.removeprefix(ours) for ours, word in _ERRORS if error.startswith(ours))
 
