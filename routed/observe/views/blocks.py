@@ -270,9 +270,9 @@ def _plain(claim: BlockAffinity) -> bool:
 
 def _borrowed_in(tables: Tables) -> Iterator[documents.Borrowed]:
     """What workloads of this node have of others' blocks."""
-    verdicts = tables.blocks.verdicts
-    for network in sorted((network for network, one in verdicts.items() if one.borrowed), key=_order):
-        for one in verdicts[network].borrowed:
+    found = [(network, one.borrowed) for network, one in tables.blocks.verdicts.items() if one.borrowed]
+    for network, borrowed in sorted(found, key=lambda item: _order(item[0])):
+        for one in borrowed:
             yield documents.Borrowed(
                 address=str(one.address),
                 block=str(network),

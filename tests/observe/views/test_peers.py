@@ -27,7 +27,8 @@ from routed.bgp.nlri import Family
 from routed.observe import documents
 from routed.observe.events import EventKind
 from routed.observe.observed import DatastoreState, Observed
-from routed.observe.views.peers import HISTORY, capability_texts, peer, peers
+from routed.observe.views.peer_fields import capability_texts
+from routed.observe.views.peers import HISTORY, peer, peers
 from routed.observe.views.rates import KEPT, Rates
 from routed.observe.views.routes import RouteQuery, routes
 from routed.observe.views.status import status
