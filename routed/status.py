@@ -1,4 +1,6 @@
-"""The state of a running routed as one document: plain JSON, written to a file on each change."""
+"""The state of a running routed as one document: plain JSON, written to a file on each change.
+
+What it says is made as for the status API; it is older, and has names of its own for some of it."""
 
 from __future__ import annotations
 
@@ -15,11 +17,12 @@ from typing import Any, Final
 import msgspec
 
 from routed import __version__, log
-from routed.bgp.message import MAX_MESSAGE_OCTETS
-from routed.bgp.nlri import Family, to_text
+from routed.bgp.nlri import to_text
 from routed.bgp.peer import Peer
-from routed.bgp.session import Negotiated
 from routed.bgp.speaker import Speaker
+from routed.observe.views.peer_fields import PeerSummaries, agreed, protection
+from routed.observe.views.status import incidents
+from routed.observe.views.text import plain
 
 #: Changes within this time share one write, seconds.
 WRITE_TIME: Final = 0.1
@@ -28,53 +31,25 @@ WRITE_SHARE: Final = 0.05
 
 Document = dict[str, Any]
 
+#: What a session's document has of `documents.PeerSummary`, under the same names.
+_OF_SUMMARY: Final = (
+    *("name", "port", "remote_as", "router_id", "state", "families", "passive", "route_reflector_client"),
+    *("established_for", "received", "advertised", "flaps", "last_error"),
+)
 
-def session_document(speaker: Speaker, peer: Peer) -> Document:
-    """One session: who, what state since when, how many routes each way, and what ended it last."""
-    session = peer.session
-    negotiated = session.negotiated
-    since = session.established_at
+
+def session_document(speaker: Speaker, peer: Peer, summary: Document) -> Document:
+    """One session: who, what state since when, how many routes each way, and what ended it last. `summary`
+    are the fields of the status API's line about it."""
+    negotiated = peer.session.negotiated
     return {
-        "name": peer.name,
-        "peer": str(peer.config.remote.address),
-        "port": peer.config.remote.port,
-        "remote_as": negotiated.remote_as if negotiated else peer.config.remote_as,
-        "router_id": str(ip_address(negotiated.remote_router_id)) if negotiated else None,
-        "state": session.state.name.lower(),
-        "families": _families(negotiated.families if negotiated else peer.config.families),
-        "passive": peer.config.passive,
-        "route_reflector_client": peer.config.route_reflector_client,
-        "established_for": round(speaker.loop.time() - since, 3)
-        if since is not None and peer.established
-        else None,
-        "received": {family.name.lower(): count for family, count in speaker.received(peer).items()},
-        "advertised": {family.name.lower(): count for family, count in speaker.advertised(peer).items()},
-        "protection": {
-            "tcp_md5": peer.config.password is not None,
-            "old_password_in_use": peer.protection.old_key_in_use,
-            "ttl_security_hops": peer.config.ttl_security_hops,
-            "segments_dropped": peer.protection.dropped,
-        },
-        "agreed": _agreed(negotiated) if negotiated else None,
+        "peer": summary["address"],
+        **{field: summary[field] for field in _OF_SUMMARY},
+        "protection": msgspec.to_builtins(protection(peer)),
+        "agreed": None if negotiated is None else msgspec.to_builtins(agreed(negotiated)),
         "unsent_octets": speaker.unsent(peer),
         "ignored": dict(zip(("announcements", "reason"), speaker.ignored(peer), strict=True)),
         "bad_updates": peer.findings,
-        "flaps": session.flaps,
-        "last_error": session.last_error,
-    }
-
-
-def _agreed(negotiated: Negotiated) -> Document:
-    """What both ends of a session can do."""
-    return {
-        "hold_time": negotiated.hold_time,
-        "add_path_receive": _families(negotiated.add_path_receive),
-        "add_path_send": _families(negotiated.add_path_send),
-        "extended_messages": negotiated.max_message_size > MAX_MESSAGE_OCTETS,
-        "route_refresh": negotiated.route_refresh,
-        "enhanced_route_refresh": negotiated.enhanced_route_refresh,
-        "graceful_restart": negotiated.capabilities.graceful_restart is not None,
-        "long_lived_graceful_restart": negotiated.long_lived,
     }
 
 
@@ -101,27 +76,25 @@ def announced(speaker: Speaker) -> dict[str, list[str]]:
 def speaker_document(speaker: Speaker) -> Document:
     """The BGP part of the status."""
     peers = sorted(speaker.peers.values(), key=lambda peer: peer.name)
+    summaries = PeerSummaries(speaker)
     return {
         "router_id": str(ip_address(speaker.config.router_id)),
         "local_as": speaker.config.local_as,
         "cluster_id": str(ip_address(speaker.config.cluster_id)) if speaker.config.cluster_id else None,
         "listening": [str(endpoint) for endpoint in speaker.listening],
         "converged": speaker.converged,
-        "sessions": [session_document(speaker, peer) for peer in peers],
+        "sessions": [session_document(speaker, peer, summaries.of(peer)) for peer in peers],
         "routes": {family.name.lower(): len(rib.routes) for family, rib in speaker.ribs.items()},
         "announced": announced(speaker),
-        "incidents": {
-            "connections_refused": speaker.incidents.refused,
-            "second_connections": speaker.incidents.second_connections,
-            "attempts_failed": speaker.incidents.attempts,
-            "sessions_ended": speaker.incidents.sessions,
-            "bad_updates": speaker.incidents.updates,
-        },
+        "incidents": incidents(speaker),
     }
 
 
-def _families(families: frozenset[Family]) -> list[str]:
-    return [family.name.lower() for family in sorted(families)]
+def _encode(document: Document) -> bytes:
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError:  # a name of a file or of a record; seldom, so that it is not looked for
+        return msgspec.json.encode(plain(document))
 
 
 class StatusFile:
@@ -150,7 +123,7 @@ class StatusFile:
         document = {"version": __version__, "written_at": datetime.now(UTC).isoformat(), **self._document()}
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            temporary.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+            temporary.write_bytes(msgspec.json.format(_encode(document), indent=2) + b"\n")
             temporary.replace(self._path)
             self._failed = ""
         except OSError as error:
