@@ -27,7 +27,7 @@ def status(observed: Observed) -> documents.Status:
         node=clean(observed.node),
         version=observed.version,
         role="reflector" if observed.reflector else "node",
-        started_at=time_text(observed.started_at),
+        started_at=time_text(observed.started_at, milliseconds=True),
         uptime=round(time.monotonic() - observed.started, 3),
         router_id=address_text(config.router_id),
         local_as=config.local_as,
