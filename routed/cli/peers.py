@@ -125,9 +125,9 @@ def _facts(peer: Peer) -> Iterator[tuple[str, str | Cell]]:
     yield "AS", f"ours {peer.local_as}, theirs {_or(peer.remote_as, 'any')}{_kind(peer)}"
     yield "router ID", peer.router_id or ""
     yield "families", ", ".join(map(family, peer.families))
-    yield "received", by_family(peer.received)
+    yield "received", by_family(peer.received) or "none"
     yield "rejected", by_family(peer.rejected)
-    yield "advertised", by_family(peer.advertised)
+    yield "advertised", by_family(peer.advertised) or "none"
     yield "stale", "routes outlive the session (graceful restart)" if peer.stale else ""
     yield "timers", _timers(peer)
     yield "next hop", peer.next_hop_mode
