@@ -83,7 +83,7 @@ class Connection:
                 for line in commands.feed(data):
                     self.active_at = self._loop.time()
                     await self._answer(line)
-        except (ConnectionError, TimeoutError):
+        except OSError:
             pass  # it went in the middle of a reply
         finally:
             await self._stop_echo()
@@ -97,7 +97,7 @@ class Connection:
         async with self._replying:
             try:
                 await self._send(_too_long() if line is None else answer(self.view, self._client, line))
-            except (ConnectionError, TimeoutError):
+            except OSError:  # of the connection
                 raise
             except Exception as error:  # a fault of ours costs this answer, not the process
                 self._log.error("command failed", command=line, error=f"{type(error).__name__}: {error}")
@@ -141,7 +141,7 @@ class Connection:
             self._events = None
         if self._echo is not None:
             self._echo.cancel()
-            with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+            with contextlib.suppress(asyncio.CancelledError, OSError):
                 await self._echo
             self._echo = None
 

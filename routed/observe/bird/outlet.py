@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import socket
 from collections.abc import Callable
@@ -13,7 +12,8 @@ from typing import Final
 
 from routed import log
 from routed.bgp.nlri import Family
-from routed.observe.bird.connection import Connection
+from routed.bgp.seldom import Seldom
+from routed.observe.bird.connection import READ_OCTETS, Connection
 from routed.observe.bird.view import View
 from routed.observe.http.sockets import listen_unix, remove_unix
 from routed.observe.observed import Observed
@@ -44,6 +44,7 @@ class BirdSockets:
         self._open: list[_Socket] = []
         self._servers: list[asyncio.Server] = []
         self._clients: dict[Connection, asyncio.Task[None]] = {}
+        self._crowded = Seldom(asyncio.get_running_loop(), self._say_crowded, burst=1, seconds=60.0)
 
     async def start(self) -> None:
         """Listen. Raises OSError where a BIRD is still there, or a socket cannot be made: then neither is."""
@@ -54,7 +55,9 @@ class BirdSockets:
                 self._open.append(_Socket(path, sock, path.lstat()))
             for one in self._open:
                 view = View(self._observed, SOCKETS[one.path.name])
-                server = await asyncio.start_unix_server(self._serving(view), sock=one.sock)
+                server = await asyncio.start_unix_server(
+                    self._serving(view), sock=one.sock, limit=READ_OCTETS
+                )
                 self._servers.append(server)
         except OSError:
             await self.close()
@@ -94,5 +97,12 @@ class BirdSockets:
             client.close()
         for task in tasks:
             task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        self._crowded.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _say_crowded(self, count: int) -> None:
+        self._log.warning(
+            "too many clients of a BIRD socket: those that were silent longest go",
+            limit=MOST_CLIENTS,
+            times=count,
+        )

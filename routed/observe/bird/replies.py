@@ -121,7 +121,8 @@ class Encoder:
 
 
 def whole(reply: Reply) -> Reply:
-    """A reply with its last line: the one it has, that of the error that ends it, or `0000`."""
+    """A reply with its last line: the one it has, that of the error that ends it, or `0000`.
+    OSError is the system's, which could not say what was asked."""
     last = False
     try:
         for line in reply:
@@ -129,6 +130,8 @@ def whole(reply: Reply) -> Reply:
             last = isinstance(line, Line) and line.last
     except CommandError as error:
         yield Line(error.code, error.text, last=True)
+    except OSError as error:
+        yield Line(CANNOT_READ, f"cannot be read: {error.strerror}", last=True)
     else:
         if not last:
             yield Line(OK, "", last=True)

@@ -4,7 +4,10 @@ field; docs/bird-socket.md says what is not."""
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -246,6 +249,36 @@ def test_status(sides: tuple[Side, Side]) -> None:
     talk = Talk(routed.machine.directory / "bird.ctl")
     talk.close()
     assert talk.greeting.lines == ((1, f"{version} ready."),)
+
+
+def test_the_socket_of_a_bird_is_not_taken_away(sides: tuple[Side, Side]) -> None:
+    bird, _ = sides
+    options = [
+        "rr",
+        "--as",
+        "64512",
+        "--router-id",
+        "192.0.2.8",
+        "--listen",
+        "127.0.0.1:17955",
+        "--api",
+        "none",
+    ]
+    options += ["--clients", "127.9.0.0/16", "--bird-sockets", "."]
+    with subprocess.Popen(
+        [sys.executable, "-m", "routed", *options],
+        cwd=bird.machine.directory,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said = [next(process.stdout)]
+        while "speaking BGP" not in said[-1]:
+            said.append(next(process.stdout))
+        process.terminate()
+    (error,) = (json.loads(line) for line in said if "no --bird-sockets" in line)
+    assert "bird.ctl: another process answers there" in error["error"]
+    assert bird.v4("show status").texts(1000) == ["BIRD 1.6.8"]
 
 
 def test_peers_are_disabled_and_enabled(sides: tuple[Side, Side]) -> None:

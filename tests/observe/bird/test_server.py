@@ -93,6 +93,33 @@ async def test_many_commands_in_one_write_and_one_in_many(wire: Wire) -> None:
 
 
 @virtual
+async def test_a_client_that_has_said_all_gets_all(wire: Wire) -> None:
+    """As `socat` and `nc -N` do: they shut down their side, and read."""
+    router = Router(wire, 1)
+    fill(router.speaker, many(3000))
+    async with serving(observed(router)) as here:
+        client = await here.connect()
+        client.writer.write(b"show route\nshow status\nshow route cou")  # the last one is no line
+        client.writer.write_eof()
+        assert len((await client.reply()).texts(1007)) == 3000
+        assert (await client.reply()).code == 13
+        assert await client.ended()
+
+
+@virtual
+async def test_what_the_system_does_not_say_is_an_error(wire: Wire) -> None:
+    def refuse(self: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    async with serving(observed(Router(wire, 1))) as here:
+        client = await here.connect()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "read_text", refuse)
+            assert (await client("show memory")).lines == ((8002, "cannot be read: Permission denied"),)
+        assert (await client("show memory")).code == 0
+
+
+@virtual
 async def test_a_command_that_is_too_long_is_dropped(wire: Wire) -> None:
     async with serving(observed(Router(wire, 1))) as here:
         client = await here.connect()
