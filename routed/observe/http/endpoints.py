@@ -136,6 +136,9 @@ async def _routes(site: Site, call: Call) -> Response:
         )
     except UnknownPeerError as error:
         raise HttpError(HTTPStatus.NOT_FOUND, str(error)) from None
+    except ValueError as error:
+        given = ", ".join(name for name in values if name in call.request.query)
+        raise HttpError(HTTPStatus.BAD_REQUEST, f"{given}: {error}") from None
     return Response(HTTPStatus.OK, routes_document(walk, lines=call.request.flag(PRETTY)), JSON)
 
 
