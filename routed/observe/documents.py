@@ -243,6 +243,8 @@ class Route(Document, frozen=True, kw_only=True, gc=False):  # no cycles, and th
     origin_record: str | None
     """The record that makes a route of our own."""
     origin_reason: str | None
+    stale: bool = False
+    """Not announced again since the peer's session was lost, or since it began to send everything again."""
 
 
 class Routes(Document, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
+from routed.bgp.adj_rib_in import route_key
 from routed.bgp.as_path import path_text
 from routed.bgp.attributes import AttributeSet
 from routed.bgp.nlri import Family, to_network
@@ -37,6 +38,8 @@ class RouteFields:
     def __init__(self, observed: Observed, family: Family) -> None:
         self.family = family
         self._name = FAMILY_NAMES[family]
+        self._rib = observed.speaker.ribs[family]
+        self._stale: dict[Source, set[bytes]] = {}
         self._compiler = observed.compiler
         self._by_path: dict[Path, Fields] = {}
         self._by_advert: dict[tuple[AttributeSet, Source, int], Fields] = {}
@@ -52,6 +55,7 @@ class RouteFields:
         """Work all out again."""
         self._by_path.clear()
         self._by_advert.clear()
+        self._stale = {source: table.stale for source, table in self._rib.sources.items() if table.stale}
 
     # One route
 
@@ -79,6 +83,7 @@ class RouteFields:
             kernel=self.kernel(nlri) if best or multipath else None,
             origin_record=record,
             origin_reason=reason,
+            stale=bool(self._stale) and self._is_stale(nlri, path),
             **fields,
         )
 
@@ -179,6 +184,10 @@ class RouteFields:
         if self._writer is None:
             return False
         return nlri in self._reasons or (self.family, nlri) in self._failed
+
+    def _is_stale(self, nlri: bytes, path: Path) -> bool:
+        keys = self._stale.get(path.source, ())
+        return (route_key(path, nlri) if path.source.add_path else nlri) in keys
 
     # What prefixes share
 
