@@ -288,7 +288,7 @@ class _Advertised(RouteSet):
                     # Several paths may be of this source.
                     is_best = group.exporter.attributes_of(nlri, best) is attributes
                 found.append(self._fields.advert(nlri, path_id, attributes, source, best=is_best))
-        return sorted(found, key=lambda route: not route.best)
+        return sorted(found, key=lambda route: not route.best) if len(found) > 1 else found
 
     def count(self) -> int:
         group, member = self._group, self._member
