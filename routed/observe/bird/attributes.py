@@ -18,13 +18,12 @@ _ORIGINS: Final = ("IGP", "EGP", "Incomplete")
 ORIGIN_LETTERS: Final = "ie?"
 
 
-def attribute_lines(attributes: AttributeSet, local_pref: int) -> Iterator[str]:
+def attribute_lines(attributes: AttributeSet, local_pref: int | None = None) -> Iterator[str]:
     """Each attribute, in the order of their codes. `local_pref` is what counts where there is none: BIRD
-    gives every route one."""
-    shown: dict[int, list[str]] = {
-        Code.NEXT_HOP: [next_hop_text(attributes.next_hop)],
-        Code.LOCAL_PREF: [str(local_pref)],
-    }
+    gives every route that it receives one."""
+    shown: dict[int, list[str]] = {Code.NEXT_HOP: [next_hop_text(attributes.next_hop)]}
+    if local_pref is not None:
+        shown[Code.LOCAL_PREF] = [str(local_pref)]
     names: dict[int, str] = {}
     for flags, code, _at, start, end in split_attributes(attributes.wire):
         value = attributes.wire[start:end]

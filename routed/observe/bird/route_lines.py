@@ -161,9 +161,8 @@ def _detail_lines(path: Path, attributes: AttributeSet | None) -> Iterator[Line]
     kind = path.source.kind
     yield Line(ROUTE_DETAILS, f"\tType: {_TYPES[kind]} unicast univ")
     if kind.bgp or attributes is not None:
-        shown = attributes or path.attributes
-        local_pref = path.local_pref if shown.local_pref is None else shown.local_pref
-        for text in attribute_lines(shown, local_pref):
+        received = attribute_lines(path.attributes, path.local_pref)
+        for text in received if attributes is None else attribute_lines(attributes):
             yield Line(ROUTE_ATTRIBUTES, text)
     if kind is SourceKind.KERNEL:
         yield Line(ROUTE_ATTRIBUTES, f"\tKernel.metric: {path.metric or 0}")
