@@ -11,7 +11,7 @@ from routed.bgp.nlri import Family
 from routed.kernel.base import Prefix
 from routed.kernel.decode import KernelRoute, Path
 from routed.kernel.encode import RTNH_F_ONLINK
-from routed.kernel.fib_state import FibState, Install
+from routed.kernel.fib_state import FibState, Install, next_hops_of
 from routed.kernel.next_hop_objects import Gateway, NextHopObjects
 from routed.kernel.reader import KernelReader
 
@@ -34,6 +34,8 @@ class FibReading:
     ) -> None:
         self.swept = False
         """True once stale routes were removed: from then on nothing more is taken over."""
+        self.due = False
+        """True where what the kernel has is not known any more: all is to be read again."""
         self._states = states
         self._reader = reader
         self._objects = objects
@@ -76,10 +78,7 @@ class FibReading:
             return False
         indexes = {name: index for index, name in (await self._reader.link_names()).items()}
         state = self._states[Family.IPV4]
-        # Routes of one peer share their next hops: look at each set of them once.
-        routes = chain(state.installed.values(), state.wanted.values())
-        hop_sets = {id(route.next_hops): route.next_hops for route in routes}
-        hops = {hop for hops in hop_sets.values() for hop in hops}
+        hops = next_hops_of(chain(state.installed.values(), state.wanted.values()))
         if state.surplus:
             return False  # routes of ours with another metric: their next hops are not known here
         used: set[Gateway] = set()

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from routed.bgp.nlri import Family, Network, to_network
-from routed.bgp.route import FibRoute
+from routed.bgp.route import FibRoute, NextHop
 from routed.kernel.base import AddressAdded, FibError, LinkUp, RouteDown, RouteUp
 from routed.kernel.decode import KernelRoute
 from routed.kernel.encode import CREATE, REPLACE, UNREACHABLE, kernel_metric
@@ -246,6 +246,12 @@ class FibState:
             others.discard(metric)
             if not others:
                 del self.surplus[nlri]
+
+
+def next_hops_of(routes: Iterable[FibRoute]) -> set[NextHop]:
+    """All next hops of these routes. Routes of one peer share theirs: each set of them is looked at once."""
+    hop_sets = {id(route.next_hops): route.next_hops for route in routes}
+    return {hop for hops in hop_sets.values() for hop in hops}
 
 
 def may_help(event: RouteUp | RouteDown | LinkUp | AddressAdded, error: FibError) -> bool:

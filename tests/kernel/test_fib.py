@@ -469,7 +469,7 @@ def test_lost_replies_lead_to_a_resync(ns: Namespace, monkeypatch: pytest.Monkey
     async def scenario() -> None:
         async with opened_fib(ns, receive_buffer=4096) as fib:
             # More requests in a send than replies fit: it must not happen, and must not hurt.
-            for sender in fib._senders.values():
+            for sender in fib._writing.senders.values():
                 monkeypatch.setattr(sender, "most", 512)
             for n, each in enumerate(nlri):
                 fib.replace(Family.IPV4, each, route("10.9.0.2") if n % 2 else route("10.77.0.1"))
