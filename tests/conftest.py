@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from routed import daemon
-from tests import daemons, netns
+from tests import browser, daemons, netns
 
 # Many processes of one name run in tests, some at the same time: a socket is where a test asks for one.
 os.environ.setdefault("ROUTED_API", "none")
@@ -34,6 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def missing_means(item: pytest.Item) -> str | None:
     """Why a test cannot run on this machine, or None where it can."""
     if item.get_closest_marker("netns") is not None and (reason := netns.unavailable()):
+        return reason
+    if item.get_closest_marker("browser") is not None and (reason := browser.unavailable()):
         return reason
     for marker in item.iter_markers("daemon"):
         for name in marker.args:

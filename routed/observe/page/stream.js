@@ -34,7 +34,7 @@ class Stream {
     return () => this.#listeners.delete(heard);
   }
 
-  /** Call `changed` with each new state. Returns how to stop. */
+  /** Call `changed` with each new state, and the one before. Returns how to stop. */
   onState(changed) {
     this.#stateListeners.add(changed);
     return () => this.#stateListeners.delete(changed);
@@ -122,8 +122,9 @@ class Stream {
   #become(state) {
     if (state === this.state) return;
     if (state === "lost") this.lostAt = Date.now();
+    const before = this.state;
     this.state = state;
-    for (const changed of this.#stateListeners) changed(state);
+    for (const changed of this.#stateListeners) changed(state, before);
   }
 }
 

@@ -54,7 +54,7 @@ export function watch(path, { every, kinds = [], query = {} }, shown, failed) {
   const unlisten = stream.listen((events) => {
     if (events === null || events.some((event) => kinds.includes(event.kind) || event.kind === "missed")) schedule(AFTER_EVENT);
   });
-  const unstate = stream.onState((state) => state === "live" && schedule(0));
+  const unstate = stream.onState((state, before) => state === "live" && before === "lost" && schedule(0));
   const seen = () => !document.hidden && schedule(0);
   document.addEventListener("visibilitychange", seen);
 

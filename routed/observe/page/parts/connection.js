@@ -8,8 +8,8 @@ const WORDS = { connecting: "Connecting", live: "Live", lost: "Connection lost" 
 
 export function connectionSign(sign) {
   const bar = h(
-    "div",
-    { class: "lost-bar", hidden: true },
+    "section",
+    { class: "lost-bar", "aria-label": "Connection", hidden: true },
     h("p", {}),
     h("button", { type: "button", on: { click: () => stream.retry() } }, "Try now"),
   );

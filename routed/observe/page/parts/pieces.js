@@ -57,9 +57,12 @@ export function card(title, ...content) {
   return h("section", { class: "card" }, h("h2", {}, title), ...content);
 }
 
+let fields = 0;
+
 /** A labelled field of a filter line. */
 export function field(label, control, kind = "") {
-  return h("label", { class: `field ${kind}` }, h("span", {}, label), control);
+  control.id = `field-${++fields}`;
+  return h("div", { class: `field ${kind}` }, h("label", { for: control.id }, label), control);
 }
 
 /** A choice; `options` are [value, text]. */
@@ -97,8 +100,11 @@ export function watched(element, what, path, options, shown) {
   fill(element, loading(what));
   let stopWatching = () => {};
   let there = false;
+  let said = "";
   const start = () => {
     stopWatching();
+    if (said) fill(element, loading(what));
+    said = "";
     stopWatching = watch(
       path,
       options,
@@ -110,7 +116,8 @@ export function watched(element, what, path, options, shown) {
       },
       (error) => {
         if (there) fill(note, staleNote(error));
-        else fill(element, failure(error.message, error.hint, start));
+        else if (said !== error.message) fill(element, failure(error.message, error.hint, start));
+        said = error.message;
       },
     );
   };

@@ -1,5 +1,6 @@
 // How session states look and what they are called: each has a colour, a shape and a word of its own.
 import { svg } from "./dom.js";
+import { clip } from "./text.js";
 
 /** What an operator has to tell apart. `rank`: the worst first. */
 export const LOOKS = {
@@ -26,7 +27,7 @@ export function lookOf(peer) {
 
 /** The state in the RFC's words, and what else there is to it. */
 export function stateText(peer) {
-  const word = STATE_WORDS[peer.state] ?? peer.state;
+  const word = STATE_WORDS[peer.state] ?? clip(peer.state, 40);
   if (lookOf(peer) === "shut") return `Shut down (${word})`;
   return peer.stale ? `${word}, stale routes kept` : word;
 }

@@ -1,7 +1,7 @@
 // A table of any length whose DOM holds the rows in sight and a few more. It is as high as all its rows, in the
 // page's own scrolling, and keeps its semantics: roles, row numbers, sort buttons.
 import { fill, h, oncePerFrame, set, write } from "./dom.js";
-import { number } from "./text.js";
+import { clip, number } from "./text.js";
 
 const BEYOND = 8; // rows that are ready above and below what is in sight
 const HIGHEST = 12_000_000; // pixels; browsers cannot place anything much further down
@@ -22,7 +22,7 @@ export function table({ name, label, columns, sort = null, need = () => {} }) {
   const heads = new Map();
   const body = h("tbody", { role: "rowgroup" });
   const frame = h("table", { class: `rows rows-${name}`, role: "table", "aria-label": label, "aria-describedby": hint });
-  const select = h("select", { on: { change: () => sortBy(select.value, false) } });
+  const select = h("select", { id: `${hint}-sort`, on: { change: () => sortBy(select.value, false) } });
   const sortable = columns.filter((column) => column.compare);
   let given = [];
   let rows = [];
@@ -30,6 +30,7 @@ export function table({ name, label, columns, sort = null, need = () => {} }) {
   let drawn = new Map(); // index -> {line, row, cells}
   let height = 40;
   let current = 0;
+  let wanted = -1; // the row that is to have the focus when it is there
 
   const head = h(
     "tr",
@@ -50,7 +51,7 @@ export function table({ name, label, columns, sort = null, need = () => {} }) {
   const element = h(
     "div",
     { class: "table" },
-    sortable.length > 0 && h("label", { class: "narrow-sort" }, "Sort by ", select),
+    sortable.length > 0 && h("div", { class: "narrow-sort" }, h("label", { for: `${hint}-sort` }, "Sort by"), select),
     h("p", { class: "visually-hidden", id: hint }, "Arrow keys move between rows."),
     frame,
   );
@@ -97,6 +98,7 @@ export function table({ name, label, columns, sort = null, need = () => {} }) {
     // Where the current row is out of sight, the first that is in sight is the one to tab to.
     const stop = drawn.has(current) ? current : Math.min(first + BEYOND, most - 1);
     for (const [index, place] of drawn) place.link?.setAttribute("tabindex", index === stop ? "0" : "-1");
+    if (wanted >= 0) focusWanted();
     for (let index = first; index < last; index++) {
       if (rows[index] === undefined) {
         need(index);
@@ -130,7 +132,7 @@ export function table({ name, label, columns, sort = null, need = () => {} }) {
       if (place.texts[at] === text) return;
       place.texts[at] = text;
       const cell = place.cells[at];
-      if (row === undefined || !column.render) write(cell, text);
+      if (row === undefined || !column.render) write(cell, clip(text, 300));
       else fill(cell, column.render(row));
       if (column.main) place.link = cell.querySelector("a");
     });
@@ -150,7 +152,15 @@ export function table({ name, label, columns, sort = null, need = () => {} }) {
     const covered = parseFloat(getComputedStyle(document.documentElement).getPropertyValue("--covered")) || 0;
     if (top < covered + height || top > innerHeight - 2 * height) scrollBy({ top: top - innerHeight / 2, behavior: "instant" });
     draw();
-    drawn.get(current)?.link?.focus({ preventScroll: true });
+    wanted = current;
+    focusWanted();
+  }
+
+  function focusWanted() {
+    const found = drawn.get(wanted)?.link;
+    if (!found) return;
+    wanted = -1;
+    found.focus({ preventScroll: true });
   }
 
   const soon = oncePerFrame(() => element.isConnected && draw());
@@ -158,6 +168,10 @@ export function table({ name, label, columns, sort = null, need = () => {} }) {
   body.addEventListener("focusin", (event) => {
     const found = [...drawn].find(([, place]) => place.line.contains(event.target));
     if (found) current = found[0];
+  });
+  // Who goes elsewhere meanwhile stays there.
+  body.addEventListener("focusout", (event) => {
+    if (event.relatedTarget) wanted = -1;
   });
   addEventListener("scroll", soon, { passive: true });
   addEventListener("resize", soon);

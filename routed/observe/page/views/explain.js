@@ -2,7 +2,7 @@
 import { get } from "../api.js";
 import { fill, h } from "../parts/dom.js";
 import { empty, failure, loading } from "../parts/notices.js";
-import { card, code, facts, heading, longText, lookSign } from "../parts/pieces.js";
+import { card, code, facts, foreign, heading, longText, lookSign } from "../parts/pieces.js";
 import { link } from "../parts/places.js";
 import { clip, count, number } from "../parts/text.js";
 
@@ -100,7 +100,7 @@ function pathItem(route) {
       ["Reachable", route.reachable ? null : [lookSign("down", "No"), route.unreachable_reason && [" ", longText(route.unreachable_reason)]]],
       ["IGP cost", route.igp_cost],
       ["AS path", route.as_path ? code(route.as_path, 400) : "empty"],
-      ["Origin", route.origin],
+      ["Origin", foreign(route.origin, 40)],
       ["Local preference", route.local_pref],
       ["MED", route.med],
       ["Communities", route.communities.length ? chips(route.communities) : null],
