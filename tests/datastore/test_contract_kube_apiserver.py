@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from routed.datastore import Changes, Datastore, Snapshot, Wanted, open_datastore
+from routed.datastore import Changes, Datastore, Snapshot, Wanted, open_datastore, status_writer
 from routed.datastore.kubernetes import http, reflector
 from routed.resources import Key, Node
 from tests.datastore import kube_apiserver
 from tests.datastore.contract import Document, RemoteAdapter, RemoteAdapterFactory, RemoteContract
 from tests.datastore.kube_apiserver import CRD_V1, KubeAPIServer
-from tests.datastore.kubernetes_cluster import configuration, endpoints, node, peer, secret, service
+from tests.datastore.kubernetes_cluster import calico, configuration, endpoints, node, peer, secret, service
 from tests.datastore.proxy import Proxy
 from tests.datastore.watching import following
 
@@ -116,7 +116,8 @@ class TestKubeAPIServer(RemoteContract):
 def test_the_manifests_apply_and_give_the_rights_that_are_needed(
     server: KubeAPIServer, tmp_path: Path
 ) -> None:
-    """kubectl checks them against the server's schema; then the datastore reads as that service account."""
+    """kubectl checks them against the server's schema; then the datastore reads, and writes, as that service
+    account."""
     if shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
     admin = server.kubeconfig(tmp_path / "admin")
@@ -165,6 +166,12 @@ def test_the_manifests_apply_and_give_the_rights_that_are_needed(
             await server.apply([{"apiVersion": "v1", **secret("bgp-secrets", k="second")}])
             changes = await watch.expect(Changes)
             assert [record.kind for record in changes.upserts] == ["Secret"]
+            request = calico("CalicoNodeStatus", "s", node="n", classes=["Agent"])
+            await server.apply([request])
+            await watch.until(lambda: Key("CalicoNodeStatus", "s") in watch.in_force)
+            writer = status_writer(datastore)
+            assert writer is not None
+            assert await writer.write_status(Key("CalicoNodeStatus", "s"), {"agent": {}})
             other = {"secretKeyRef": {"name": "other", "key": "k"}}
             await server.apply([peer("b", password=other)])
             await watch.until(lambda: bool(watch.last.problems))
