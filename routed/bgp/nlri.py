@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import enum
 from functools import cache
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final
 
 Network = IPv4Network | IPv6Network
@@ -34,9 +34,9 @@ class Family(enum.IntEnum):
         return 32 if self is Family.IPV4 else 128
 
     @classmethod
-    def of(cls, network: Network) -> Family:
-        """The family of an `ipaddress` network."""
-        return cls.IPV4 if network.version == 4 else cls.IPV6
+    def of(cls, one: Network | IPv4Address | IPv6Address) -> Family:
+        """The family of an `ipaddress` network or address."""
+        return cls.IPV4 if one.version == 4 else cls.IPV6
 
 
 NO_FAMILIES: Final[frozenset[Family]] = frozenset()

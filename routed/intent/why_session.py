@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from routed.bgp.nlri import Family
 from routed.intent.cluster import GLOBAL_CONFIGURATION, Neighbor
-from routed.intent.peerings import common_addresses, family_of, is_local_end, reachable
+from routed.intent.peering_ends import common_addresses, is_local_end, reachable
 from routed.intent.tables import Tables
 from routed.intent.types import PeeringKind, SessionIntent
 from routed.resources import Address, BGPConfiguration, BGPPeer, Key, Node, Problem, ReversePeering
@@ -93,7 +94,7 @@ def _why_not_by(tables: Tables, peer: BGPPeer, local: Neighbor, other: Neighbor)
     cluster = tables.cluster
     ends = [(local, other), (other, local)]
     for ours, theirs in ends:
-        if not is_local_end(peer, cluster, ours.name):
+        if not is_local_end(cluster, peer, ours.name):
             continue
         if peer.peer_selector is not None:
             node = cluster.nodes.get(theirs.name)
@@ -135,11 +136,11 @@ def why_no_session_with(tables: Tables, address: Address) -> list[Problem]:
         p for p in tables.cluster.peers.values() if p.peer_ip is not None and p.peer_ip.address == address
     ]
     for peer in sorted(named, key=lambda peer: peer.name)[:_SAID]:
-        if not is_local_end(peer, tables.cluster, local.name):
+        if not is_local_end(tables.cluster, peer, local.name):
             field = "spec.nodeSelector" if peer.node_selector is not None else "spec.node"
             which = peer.node_selector if peer.node_selector is not None else peer.node
             found.append(Problem(peer.key, field, f"{which} is not for node {local.name}"))
-        elif local.address(family_of(address)) is None:
+        elif local.address(Family.of(address)) is None:
             reason = f"node {local.name} has no IPv{address.version} address: no peering with {address}"
             found.append(Problem(peer.key, "spec.peerIP", reason))
         elif not reachable(peer, address):

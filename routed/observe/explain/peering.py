@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from routed.bgp.fsm import State
 from routed.bgp.nlri import Family
 from routed.bgp.peer import Peer
-from routed.intent.peerings import family_of
 from routed.intent.why_session import rule_of, why_no_local_end, why_no_session, why_no_session_with
 from routed.observe.explain.gates import Finding, notes, passes, stops, stops_by
 from routed.observe.explain.question import PeerQuestion
@@ -97,7 +96,7 @@ def families(question: PeerQuestion) -> Iterator[Finding]:
         return
     other, local = tables.cluster.neighbor(session.peer_node), tables.cluster.local()
     for family in Family:
-        if other is None or local is None or family_of(session.peer_address) is family:
+        if other is None or local is None or Family.of(session.peer_address) is family:
             continue
         ends = [(local.address(family), local.name), (other.address(family), other.name)]
         missing = [name for address, name in ends if address is None]
