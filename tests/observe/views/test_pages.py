@@ -24,6 +24,8 @@ from routed.observe.views.routes import Walk, iterate, routes
 from tests.observe.views.reference import reference_routes
 from tests.observe.views.tables import Tables, nlri, rejecting, source
 
+#: Examples of each property.
+MOST = 80
 PREFIXES = (
     *("0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.0.0.0/26", "10.0.0.64/26", "10.0.1.0/24", "10.128.0.0/9"),
     *("::/0", "::/1", "::ffff:10.0.0.0/104", "::a00:1/128", "fd00::/64", "fd00::/128", "fd00:0:0:1::/64"),
@@ -98,6 +100,7 @@ def plain(route: Route) -> dict[str, Any]:
     return result
 
 
+@settings(max_examples=MOST, deadline=None)
 @given(st.lists(UPDATES, max_size=40), st.sampled_from(("all", "best", "rejected")))
 def test_the_routes_are_those_of_the_plain_walk(changes: list[Any], scope: Scope) -> None:
     tables = filled(changes)
@@ -114,6 +117,7 @@ def test_the_routes_are_those_of_the_plain_walk(changes: list[Any], scope: Scope
             assert f"from {lost[0]}" in str(route.not_best)
 
 
+@settings(max_examples=MOST, deadline=None)
 @given(st.lists(UPDATES, max_size=40))
 def test_a_path_lost_to_whom_the_decision_process_says(changes: list[Any]) -> None:
     """`losses` is one walk for all paths of a prefix; MED makes that delicate."""
@@ -135,6 +139,7 @@ def test_a_path_lost_to_whom_the_decision_process_says(changes: list[Any]) -> No
                 assert found.text(path)
 
 
+@settings(max_examples=MOST, deadline=None)
 @given(st.lists(UPDATES, max_size=40), st.sampled_from(get_args(Scope)), st.integers(1, 5))
 def test_pages_of_any_size_are_the_one_page(changes: list[Any], scope: Scope, limit: int) -> None:
     tables = filled(changes)
@@ -147,7 +152,7 @@ def test_pages_of_any_size_are_the_one_page(changes: list[Any], scope: Scope, li
         assert not first or len(page) + len(first) > limit, "no page is shorter than it has to be"
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=MOST, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(UPDATES, max_size=30),
     st.lists(st.lists(UPDATES, max_size=3), max_size=12),
@@ -184,6 +189,7 @@ def test_what_changes_in_between_harms_nothing_else(
     ]
 
 
+@settings(max_examples=MOST, deadline=None)
 @given(st.lists(UPDATES, max_size=40), st.sampled_from(PREFIXES), st.sampled_from(Match), st.integers(1, 3))
 def test_a_prefix_picks_out_of_all_routes(changes: list[Any], prefix: str, match: Match, limit: int) -> None:
     tables = filled(changes)

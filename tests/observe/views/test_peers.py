@@ -11,7 +11,7 @@ from typing import Any, Never
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routed.bgp.capabilities import (
@@ -300,6 +300,7 @@ def test_capabilities_are_told_in_words() -> None:
     assert list(capability_texts(Capabilities())) == []
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40))
 def test_any_capabilities_that_were_understood_have_words(value: bytes) -> None:
     from routed.bgp.capabilities import decode_capabilities

@@ -17,6 +17,7 @@ from routed.bgp.config import PeerConfig
 from routed.bgp.nlri import Family
 from routed.bgp.path import SourceKind
 from routed.bgp.route import FibRoute
+from routed.bgp.update_encode import encode_announcements, encode_end_of_rib
 from routed.intent.types import (
     FamilyIntent,
     KernelAction,
@@ -204,33 +205,46 @@ async def test_filters_and_loops_are_reasons_that_are_shown(wire: Wire) -> None:
 
 
 @virtual
-async def test_stale_routes_are_still_shown(wire: Wire) -> None:
+async def test_stale_routes_are_shown_as_such(wire: Wire) -> None:
+    """With path identifiers and without: what is stale, and what was announced again."""
     router = Router(wire, 1)
     watched = observed(router)
-    peer = Scripted(wire, 9, router.address, restart_time=100)
-    router.set_peers(
-        replace(
-            router.peer(router),
-            name="it",
-            remote=replace(router.config.listen[0], address=ip_address("10.0.0.9")),
-            passive=True,
-        )
-    )
-    await peer.connect()
-    from routed.bgp.update import encode_announcements
+    address = replace(router.config.listen[0], address=ip_address("10.0.0.9"))
+    router.set_peers(replace(router.peer(router), name="it", remote=address, passive=True))
+    attributes = originate(next_hop=bytes((10, 0, 0, 9)), local_pref=5)
+    for mode in (AddPathMode(0), AddPathMode.RECEIVE | AddPathMode.SEND):
+        peer = Scripted(wire, 9, router.address, restart_time=100, add_path=mode)
 
-    peer.send(
-        *encode_announcements(
-            V4, originate(next_hop=bytes((10, 0, 0, 9)), local_pref=5), [nlri("10.1.0.0/26")]
-        )
-    )
-    await until(lambda: len(router.table()) == 1)
-    before = ask(watched, received_from="it")
-    assert brief(before) == [("10.1.0.0/26", "it", True)]
-    peer.vanish()
-    await until(lambda: router.established() == 0)
-    assert ask(watched, received_from="it") == before
-    assert ask(watched, advertised_to="it") == []
+        def announce(*prefixes: str, mode: AddPathMode = mode, peer: Scripted = peer) -> None:
+            head = (7).to_bytes(4) if mode else b""
+            keys = [head + nlri(prefix) for prefix in prefixes]
+            peer.send(*encode_announcements(V4, attributes, keys))
+
+        await peer.connect()
+        announce("10.1.0.0/26", "10.1.0.64/26")
+        await until(lambda: len(router.table()) == 2)
+        before = ask(watched, received_from="it")
+        assert [(one.prefix, one.best, one.stale) for one in before] == [
+            ("10.1.0.0/26", True, False),
+            ("10.1.0.64/26", True, False),
+        ]
+        peer.vanish()
+        await until(lambda: router.established() == 0)
+        stale = ask(watched, received_from="it")
+        assert [one.stale for one in stale] == [True, True]
+        assert [one.path_id for one in stale] == ([7, 7] if mode else [None, None])
+        assert ask(watched) == ask(watched, scope="best") == stale
+        assert ask(watched, advertised_to="it") == []
+        await peer.connect()
+        announce("10.1.0.64/26")
+        await until(lambda: not ask(watched)[1].stale)
+        assert ask(watched)[0].stale
+        peer.send(encode_end_of_rib(V4))
+        await until(lambda: len(router.table()) == 1)
+        assert [(one.prefix, one.stale) for one in ask(watched)] == [("10.1.0.64/26", False)]
+        router.speaker.remove_peer("it")
+        peer.vanish()
+        router.set_peers(replace(router.peer(router), name="it", remote=address, passive=True))
 
 
 class Kernel(NullFib):

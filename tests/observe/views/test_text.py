@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from routed.bgp.attributes import next_hop_text as plain_next_hop
@@ -16,6 +16,7 @@ from routed.observe.views.text import address_text, clean, next_hop_text, plain,
 HOSTILE = "\udcff\ud800 \x1b[2J</script>\x00\n\u202e\U0001f4a3"
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters()) | st.text(alphabet=st.sampled_from("\ud83d\udca3\udcffa\n")))
 @example(HOSTILE)
 def test_any_text_becomes_one_that_json_holds_and_no_other(text: str) -> None:
@@ -36,6 +37,7 @@ def test_what_is_not_text_stays_and_what_holds_text_is_cleaned_throughout() -> N
     assert msgspec.json.decode(msgspec.json.encode(shown)) == shown
 
 
+@settings(deadline=None)
 @given(st.ip_addresses().flatmap(lambda a: st.integers(0, a.max_prefixlen).map(lambda n: (a, n))))
 def test_prefixes_and_addresses_are_written_as_ipaddress_does(case: tuple[object, int]) -> None:
     from ipaddress import ip_network
@@ -50,6 +52,7 @@ def test_prefixes_and_addresses_are_written_as_ipaddress_does(case: tuple[object
     assert next_hop_text(packed.rjust(16, b"\1") * 2) == plain_next_hop(packed.rjust(16, b"\1") * 2)
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=16, max_size=16) | st.binary(max_size=5).map(lambda b: b.rjust(16, b"\0")))
 @example(bytes(10) + b"\xff\xff\x0a\0\0\1")
 @example(bytes(12) + b"\x0a\0\0\1")
