@@ -100,7 +100,10 @@ class Agent:
         self._state = DatastoreState()
         self._record_problems: tuple[Problem, ...] = ()
         self._events = EventLog()
-        self._status_requests = StatusRequests(options.compiler.node)
+        self._status_writer = status_writer(datastore)
+        self._status_requests = StatusRequests(
+            options.compiler.node, answered=self._status_writer is not None or options.reflector
+        )
         self._log = log.get("agent")
         self._peers = PeerTable(both_families=options.both_families)
         self._started = False
@@ -403,7 +406,7 @@ class Agent:
             problems=self.problems,
             kernel_error=lambda: self._kernel_error,
             status_requests=None if self.options.reflector else self._status_requests,
-            status_writer=status_writer(self._datastore),
+            status_writer=self._status_writer,
         )
 
     def problems(self) -> list[str]:

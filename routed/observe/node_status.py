@@ -50,8 +50,7 @@ class _Kept:
 class NodeStatusReporter:
     """An outlet."""
 
-    def __init__(self, observed: Observed, requests: StatusRequests, writer: StatusWriter | None) -> None:
-        """`writer` None: the datastore takes no status."""
+    def __init__(self, observed: Observed, requests: StatusRequests, writer: StatusWriter) -> None:
         self._observed = observed
         self._requests = requests
         self._writer = writer
@@ -76,11 +75,6 @@ class NodeStatusReporter:
             self._log.error("no more node status is written", error=repr(error))
 
     async def _run(self) -> None:
-        if self._writer is None:
-            while not self._requests.records:
-                await self._next_change(None)
-            self._log.debug("this datastore takes no status: CalicoNodeStatus stays as it is")
-            return
         loop = asyncio.get_running_loop()
         while True:
             self._requests.changed.clear()
@@ -90,7 +84,7 @@ class NodeStatusReporter:
             if name is None or waiting[name] > loop.time():
                 await self._next_change(None if name is None else waiting[name])
             else:
-                await self._report(self._writer, self._kept[name])
+                await self._report(self._kept[name])
 
     async def _next_change(self, until: float | None) -> None:
         """Until the records are others, or that time has come."""
@@ -99,8 +93,6 @@ class NodeStatusReporter:
                 await self._requests.changed.wait()
         except TimeoutError:
             return
-        if self._writer is None:
-            self._requests.changed.clear()
 
     def _take_requests(self) -> None:
         """What was asked for is as the records say now. Where other classes are asked for, that is at
@@ -115,7 +107,7 @@ class NodeStatusReporter:
             else:
                 kept.record = record
 
-    async def _report(self, writer: StatusWriter, kept: _Kept) -> None:
+    async def _report(self, kept: _Kept) -> None:
         """Write one status, or note that it cannot be done now."""
         loop = asyncio.get_running_loop()
         record = kept.record
@@ -124,7 +116,7 @@ class NodeStatusReporter:
         try:
             async with asyncio.timeout(WRITE_TIME):
                 status = await node_status(self._observed, record.classes)
-                if not await writer.write_status(record.key, status):
+                if not await self._writer.write_status(record.key, status):
                     kept.not_before = loop.time() + RETRY_TIME  # unless it is deleted, and comes anew
         except (UnavailableError, TimeoutError) as error:
             reason = str(error) or f"no answer in {WRITE_TIME:g} s"

@@ -65,12 +65,12 @@ def _bird_sockets(options: ObserveOptions, observed: Observed) -> Outlet | None:
 
 
 def _node_status(options: ObserveOptions, observed: Observed) -> Outlet | None:
-    requests = observed.status_requests
-    if not options.node_status or requests is None:
+    requests, writer = observed.status_requests, observed.status_writer
+    if not options.node_status or requests is None or writer is None:
         return None
     from routed.observe.node_status import NodeStatusReporter
 
-    return NodeStatusReporter(observed, requests, observed.status_writer)
+    return NodeStatusReporter(observed, requests, writer)
 
 
 #: By the option that asks for each.
