@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -74,19 +75,23 @@ def reflector(folder: Path, clients: int, routes: int) -> Iterator[Path]:
             fleet.close()
 
 
-def timed(command: Sequence[str], environment: dict[str, str], output: Path) -> float:
-    """Seconds of one process. Raises RuntimeError where it fails."""
+def timed(command: Sequence[str], environment: dict[str, str], output: Path) -> tuple[float, float]:
+    """How long one process took, and the CPU time that it used, seconds. Raises RuntimeError where it
+    fails."""
     with output.open("wb") as stream:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         begun = time.perf_counter()
         done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, env=environment)
         took = time.perf_counter() - begun
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.decode(errors='replace')}")
-    return took
+    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def measure(clients: int, routes: int, runs: int) -> list[tuple[str, float, float]]:
-    """Each command with its median time and the median difference to a bare Python, seconds."""
+def measure(clients: int, routes: int, runs: int) -> list[tuple[str, float, float, float]]:
+    """Each command with the medians of its time, of the difference to a bare Python, and of the difference in
+    CPU time, seconds."""
     found = []
     with tempfile.TemporaryDirectory(prefix="bench-cli-") as name:
         folder = Path(name)
@@ -96,14 +101,14 @@ def measure(clients: int, routes: int, runs: int) -> list[tuple[str, float, floa
             for command in COMMANDS:
                 whole = [sys.executable, "-m", "routed", *command]
                 timed(whole, environment, folder / "out")  # imports on the server's side, once
-                times, more = [], []
-                for _ in range(runs):
-                    nothing = timed(bare, environment, folder / "out")
-                    times.append(timed(whole, environment, folder / "out"))
-                    more.append(times[-1] - nothing)
-                found.append(
-                    (" ".join(("routed", *command)), statistics.median(times), statistics.median(more))
-                )
+                pairs = [
+                    (timed(bare, environment, folder / "out"), timed(whole, environment, folder / "out"))
+                    for _ in range(runs)
+                ]
+                took = statistics.median(one[0] for _, one in pairs)
+                more = statistics.median(one[0] - nothing[0] for nothing, one in pairs)
+                cpu = statistics.median(one[1] - nothing[1] for nothing, one in pairs)
+                found.append((" ".join(("routed", *command)), took, more, cpu))
     return found
 
 
@@ -116,9 +121,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = measure(options.clients, options.routes, options.runs)
     print(f"{options.clients:,} sessions, {options.routes:,} routes\n")
-    print("| command | takes | more than a bare Python |\n| --- | ---: | ---: |")
-    for command, took, more in rows:
-        print(f"| `{command}` | {took:.3f} s | {more:.3f} s |")
+    print("| command | takes | more than a bare Python | CPU of that |\n| --- | ---: | ---: | ---: |")
+    for command, took, more, cpu in rows:
+        print(f"| `{command}` | {took:.2f} s | {more:.2f} s | {cpu:.2f} s |")
 
 
 if __name__ == "__main__":

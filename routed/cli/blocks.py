@@ -38,6 +38,8 @@ BLOCKS: Final = (
     Column("LENT TO", text=14, drop=1),
     Column("PROBLEM", text=20),
 )
+#: Numbers from here on are told as a power of two.
+_MOST_DIGITS: Final = 10**7
 BORROWED: Final = (
     Column("ADDRESS"),
     Column("BLOCK"),
@@ -123,7 +125,7 @@ def _pool(pool: Pool) -> Row:
         pool.name,
         pool.cidr,
         str(pool.blocks),
-        size(pool.size),
+        size(pool.cidr, pool.size),
         str(pool.allocated),
         Cell(percent, "red" if used > 0.95 else "yellow" if used > 0.8 else ""),
         str(pool.borrowed) if pool.borrowed else "",
@@ -144,7 +146,7 @@ def _block(block: Block) -> Row:
         block.pool or Cell("none", "yellow"),
         block.owner or "",
         Cell(block.state or "none", "" if block.state == "confirmed" else "yellow"),
-        size(block.size),
+        size(block.cidr, block.size),
         "?" if block.allocated is None else str(block.allocated),
         ", ".join(notes),
         ", ".join(f"{lent.node} {lent.addresses}" for lent in block.lent),
@@ -156,6 +158,10 @@ def _borrowed(one: Borrowed) -> Row:
     return (one.address, one.block, one.owner or "", one.node, one.pod or "")
 
 
-def size(addresses: int) -> str:
-    """How many, as people can still read it."""
-    return str(addresses) if addresses < 10**7 else f"2^{addresses.bit_length() - 1}"
+def size(cidr: str, addresses: int) -> str:
+    """How many addresses, as people can still read it. The API's number is not the true one for the
+    largest."""
+    length = cidr.rpartition("/")[2]
+    if addresses < _MOST_DIGITS or not length.isdecimal():
+        return str(addresses)
+    return f"2^{(128 if ':' in cidr else 32) - int(length)}"

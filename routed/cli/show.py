@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from routed.cli import common
+from routed.cli.failure import ends_well
+from routed.cli.text import escaped, safe_lines
 
 app = typer.Typer(help="Show what follows from the records.", no_args_is_help=True)
 
@@ -19,6 +21,7 @@ def _show() -> None:
 
 
 @app.command("intent")
+@ends_well
 def intent(
     datastore: common.Datastore,
     node: Annotated[
@@ -55,7 +58,7 @@ def intent(
     compiled = compile_intent((*batch.upserts, *workloads), options)
     problems = (*batch.problems, *unread)
     if output == "text":
-        typer.echo(as_text(compiled, problems))
+        typer.echo(safe_lines(as_text(compiled, problems), escaped))
     elif output == "json":
         import json
 

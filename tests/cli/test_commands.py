@@ -282,6 +282,15 @@ def test_blocks_are_this_nodes_unless_all_are_asked_for(api: ApiServer) -> None:
     assert run("blocks", "--pools", "--borrowed").exit_code == 2
 
 
+def test_sizes_of_pools_are_told_so_that_people_can_read_them(api: ApiServer) -> None:
+    """Where JSON has no number for them the document has the largest it has."""
+    small = server.BLOCKS.pools[0]
+    large = msgspec.structs.replace(small, cidr="fd00::/64", size=1 << 53)
+    api.answers["/api/v1/blocks"] = msgspec.structs.replace(server.BLOCKS, pools=[small, large])
+    lines = run("blocks", "--pools", "--no-headers").stdout.splitlines()
+    assert [line.split()[3] for line in lines] == ["65536", "2^64"]
+
+
 def test_explain_exits_with_1_where_it_is_not_ok(api: ApiServer) -> None:
     result = run("explain", "10.250.0.0/26")
     assert result.exit_code == 1
