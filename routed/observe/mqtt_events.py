@@ -185,7 +185,7 @@ class MqttEvents:
         self._counters["mqtt_connections_lost"] = self._losses
         self._counters["mqtt_events_published"] = self._published
         self._counters["mqtt_events_dropped"] = self._outbox.dropped
-        self._counters["mqtt_octets_waiting"] = self._outbox.octets
+        self._counters["mqtt_waiting_bytes"] = self._outbox.octets
 
 
 async def _publish(client: aiomqtt.Client, batch: list[Message]) -> None:

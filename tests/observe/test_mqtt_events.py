@@ -237,7 +237,7 @@ def test_events_without_a_broker_are_bounded_counted_and_told(broker: Mosquitto)
                 if number % 500 == 0:
                     await asyncio.sleep(0)  # Thousands in one turn are what the event log does not keep.
             await until(lambda: len(outlet._outbox) + counters["mqtt_events_dropped"] == sent)
-            assert counters["mqtt_octets_waiting"] <= WAITING_OCTETS
+            assert counters["mqtt_waiting_bytes"] <= WAITING_OCTETS
             dropped = counters["mqtt_events_dropped"]
             assert dropped > sent // 2
             await broker.start()
@@ -272,7 +272,7 @@ def test_a_broker_that_hangs_neither_blocks_nor_delays_the_stop(broker: Mosquitt
                         if number % 100 == 0:
                             await asyncio.sleep(0)
                     await until(lambda: process.outlet_counters["mqtt_events_dropped"])
-                    assert process.outlet_counters["mqtt_octets_waiting"] <= WAITING_OCTETS
+                    assert process.outlet_counters["mqtt_waiting_bytes"] <= WAITING_OCTETS
                 finally:
                     # `publishing` closes while it still hangs.
                     asyncio.get_running_loop().call_later(1.5, broker.process.send_signal, signal.SIGCONT)

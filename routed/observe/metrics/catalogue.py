@@ -197,6 +197,13 @@ SECTIONS: Final[Mapping[str, tuple[Metric, ...]]] = {
         _counter("routed_kernel_resyncs", "How often all routes were read back from the kernel."),
         _counter("routed_kernel_repaired_routes", "Routes that were missing, changed or left over then."),
     ),
+    "Events to a broker": (
+        _gauge("routed_mqtt_connected", "1 while the broker of --events has our connection."),
+        _counter("routed_mqtt_connections_lost", "How often the broker was lost, or could not be had."),
+        _counter("routed_mqtt_events_published", "Events that the broker has acknowledged."),
+        _counter("routed_mqtt_events_dropped", "Events that were dropped, since too many waited."),
+        _gauge("routed_mqtt_waiting_bytes", "Octets of messages that wait for the broker."),
+    ),
 }
 
 #: Only with `--metrics-per-peer`: a series of each per peer.

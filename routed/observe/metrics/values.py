@@ -35,6 +35,16 @@ _TYPE_NAMES: Final = {kind: kind.name.lower() for kind in MessageType}
 _LOCAL_KINDS: Final = [kind for kind in SourceKind if not kind.bgp]
 
 
+#: What `observe.mqtt_events` counts.
+_MQTT_NAMES: Final = (
+    "mqtt_connected",
+    "mqtt_connections_lost",
+    "mqtt_events_published",
+    "mqtt_events_dropped",
+    "mqtt_waiting_bytes",
+)
+
+
 class Sample(NamedTuple):
     """One value of a metric of the catalogue."""
 
@@ -52,6 +62,7 @@ def samples(observed: Observed, *, per_peer: bool) -> Iterator[Sample]:
     yield from _groups(observed)
     yield from _datastore(observed)
     yield from _kernel(observed)
+    yield from _broker(observed)
     if per_peer:
         yield from _peers(observed)
 
@@ -241,6 +252,12 @@ def _kernel(observed: Observed) -> Iterator[Sample]:
     yield Sample("routed_kernel_sends", (), counters.sends)
     yield Sample("routed_kernel_resyncs", (), counters.resyncs)
     yield Sample("routed_kernel_repaired_routes", (), counters.repaired)
+
+
+def _broker(observed: Observed) -> Iterator[Sample]:
+    for name in _MQTT_NAMES:
+        if name in observed.outlet_counters:
+            yield Sample(f"routed_{name}", (), observed.outlet_counters[name])
 
 
 def _peers(observed: Observed) -> Iterator[Sample]:

@@ -65,6 +65,13 @@ async def test_each_metric_of_the_catalogue_is_there_and_no_other(wire: Wire) ->
     a.speaker.incidents.updates["treat as withdraw"] = 4
     assert watched.writer is not None
     watched.writer.fib.counters.errors_by_name["ENETUNREACH"] = 5
+    watched.outlet_counters.update(
+        mqtt_connected=1,
+        mqtt_connections_lost=0,
+        mqtt_events_published=6,
+        mqtt_events_dropped=7,
+        mqtt_waiting_bytes=8,
+    )
     found = families(watched, per_peer=True)
     ours = {name: family for name, family in found.items() if not name.startswith("process_")}
     # The loop of the tests is not the daemon's: nobody counts its turns.
