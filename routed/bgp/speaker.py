@@ -275,8 +275,8 @@ class Speaker:
             return
         self._clients.settled(peer)
         self._convergence.forget(name)
-        peer.take_down(message)
         self.sessions.on_peer_shut_down(peer, message)
+        peer.take_down(message)
         self._listener.on_status()
 
     def bring_up_peer(self, name: str) -> None:

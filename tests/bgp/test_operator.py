@@ -79,8 +79,8 @@ async def test_a_peer_is_told_why_and_stays_down_until_it_is_brought_up(wire: Wi
     await both(a, b)
     assert peer.shut_down is None
     assert kinds(log) == [
-        EventKind.SESSION_DOWN,
         EventKind.PEER_SHUT_DOWN,
+        EventKind.SESSION_DOWN,
         EventKind.PEER_BROUGHT_UP,
         EventKind.SESSION_UP,
     ]
@@ -278,7 +278,7 @@ async def test_a_drain_is_taken_back_whole(wire: Wire) -> None:
     await until(lambda: all(GRACEFUL_SHUTDOWN in one[1] for one in seen()))
     assert seen()[0][0] == 0
     assert a.speaker.draining
-    assert a.speaker.listening == ()
+    assert not a.speaker.listening
     a.speaker.undrain()
     a.speaker.undrain()
     await until(lambda: seen() == before)
@@ -311,6 +311,6 @@ async def test_a_speaker_that_drains_before_it_starts_does_not_listen(wire: Wire
     a = Router(wire, 1)
     a.speaker.drain()
     a.speaker.start()
-    assert a.speaker.listening == ()
+    assert not a.speaker.listening
     a.speaker.undrain()
     assert a.speaker.listening == (Endpoint(ip_address(a.address), 179),)

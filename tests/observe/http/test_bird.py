@@ -89,8 +89,8 @@ def test_shutdown_up_refresh_and_drain(lab: Lab) -> None:
         "peer-added",
         "session-up",
         "peer-refreshed",
-        "session-down",
         "peer-shut-down",
+        "session-down",
         "peer-brought-up",
         "session-up",
     ]
