@@ -38,7 +38,7 @@ async def test_a_peer_is_shut_down_with_a_message_and_brought_up(wire: Wire) -> 
         assert (await here.good("/api/v1/peers"))["peers"][0]["shut_down"] is None
         assert (await here.post(f"/api/v1/peers/{TO_B}/up")).json() == {"done": f"{TO_B}: was not shut down"}
         kinds = [event["kind"] for event in (await here.good(f"/api/v1/events?peer={TO_B}"))["events"]]
-        assert kinds[-3:] == ["peer-shut-down", "peer-brought-up", "session-up"]
+        assert kinds[-4:] == ["peer-shut-down", "session-down", "peer-brought-up", "session-up"]
 
 
 BODIES: dict[str, tuple[str, bytes, str]] = {
