@@ -14,10 +14,11 @@ import typer
 from routed.cli import options, servers
 from routed.cli.answer import Shown, as_json, as_yaml, decode, show
 from routed.cli.client import Parameters
+from routed.cli.event_lines import event_lines, header
+from routed.cli.event_lines import lines as one_event
 from routed.cli.failure import CommandError, ends_well
 from routed.cli.screen import Screen, screen, write
-from routed.cli.text import pad, safe, wrap
-from routed.cli.wording import moment
+from routed.cli.text import safe
 
 if TYPE_CHECKING:
     from routed.observe.documents import Document, Event, Events
@@ -25,20 +26,6 @@ if TYPE_CHECKING:
 #: So many of those before, with -f, as tail(1).
 WITH_FOLLOW: Final = 10
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-#: Widths of time, kind and peer.
-_TIME, _KIND, _PEER = 20, 15, 18
-_LEAST: Final = 30
-_COLOURS: Final = {
-    "session-up": "green",
-    "session-down": "red",
-    "bad-update": "yellow",
-    "peer-shut-down": "yellow",
-    "datastore-lost": "red",
-    "datastore-back": "green",
-    "problem": "red",
-    "kernel-error": "red",
-    "missed": "red",
-}
 
 
 def _complete_kinds(incomplete: str) -> list[str]:
@@ -109,7 +96,7 @@ def events(
     document = decode(client.get("/events", query), Events)
     where = screen(how.headers)
     if how.output == "table" and how.headers:
-        write([_header(where)])
+        write([header(where)])
     for event in selected.events(document):
         _write(msgspec_encode(event), event, how, where)
     for event, raw in following(client, query, process, document.last, _say):
@@ -180,7 +167,7 @@ def _write(document: bytes, event: Event, how: Shown, where: Screen) -> None:
         case "yaml":
             write(["---", as_yaml(document)])
         case _:
-            write(_lines(event, where))
+            write(one_event(event, where))
     sys.stdout.flush()
 
 
@@ -191,28 +178,4 @@ def _say(text: str) -> None:
 
 def lines(document: Events, where: Screen) -> Iterator[str]:
     """All events of a document."""
-    if where.headers:
-        yield _header(where)
-    for event in document.events:
-        yield from _lines(event, where)
-
-
-def _header(where: Screen) -> str:
-    titles = f"{'TIME':{_TIME}}  {'KIND':{_KIND}}  {'PEER':{_PEER}}  TEXT"
-    return where.paint(titles, "bold")
-
-
-def _lines(event: Event, where: Screen) -> Iterator[str]:
-    """One event. Names that are longer than their column move the rest; a long text goes on below itself."""
-    kind, peer = safe(event.kind), safe(event.peer or "")
-    colour = _COLOURS.get(event.kind, "")
-    head = f"{safe(moment(event.time))}  "
-    indent = " " * (_TIME + 2 + _KIND + 2)
-    room = None if where.columns is None else max(_LEAST, where.columns - len(indent) - _PEER - 2)
-    below = " " * (len(indent) + _PEER + 2)
-    text = safe(event.text)
-    for at, line in enumerate([text] if room is None else wrap(text, room)):
-        if at == 0:
-            yield f"{head}{where.paint(pad(kind, _KIND), colour)}  {pad(peer, _PEER)}  {line}"
-        else:
-            yield below + line
+    return event_lines(document.events, where)

@@ -10,6 +10,7 @@ import typer
 from routed.cli import options, servers
 from routed.cli.answer import show
 from routed.cli.client import peer_path
+from routed.cli.event_lines import event_lines
 from routed.cli.failure import CommandError, Status, ends_well
 from routed.cli.table import Cell, Column, Row, facts, table
 from routed.cli.wording import by_family, count, duration, family, moment, state_colour, total
@@ -107,9 +108,7 @@ def peer_lines(peer: Peer, screen: Screen) -> Iterator[str]:
     if peer.history:
         yield ""
         yield screen.paint("history", "bold")
-        times = [(moment(event.time), event.kind, event.text) for event in peer.history]
-        columns = (Column("TIME"), Column("KIND"), Column("TEXT", text=20))
-        yield from table(columns, times, screen)
+        yield from event_lines(peer.history, screen, of_one_peer=True)
 
 
 def _facts(peer: Peer) -> Iterator[tuple[str, str | Cell]]:

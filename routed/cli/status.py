@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from routed.cli import options, servers
@@ -60,10 +60,20 @@ def _facts(document: Status) -> Iterator[tuple[str, str | Cell]]:
         yield "kernel", _kernel(document.kernel)
     if document.datastore is not None:
         yield "datastore", _datastore(document.datastore)
-    incidents = ", ".join(f"{name} {number}" for name, number in document.incidents.items() if number)
-    yield "incidents", incidents
+    yield "incidents", "; ".join(_incidents(document.incidents))
     for at, problem in enumerate(document.problems):
         yield ("problems" if at == 0 else "", Cell(problem, "red"))
+
+
+def _incidents(counted: Mapping[str, object]) -> Iterator[str]:
+    """What was counted at least once, by what it was."""
+    for name, number in counted.items():
+        if isinstance(number, dict):
+            kinds = ", ".join(f"{number[kind]} {kind}" for kind in number if number[kind])
+            if kinds:
+                yield f"{name.replace('_', ' ')}: {kinds}"
+        elif number:
+            yield f"{number} {name.replace('_', ' ')}"
 
 
 def _state(document: Status) -> Cell:
