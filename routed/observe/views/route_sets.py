@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from routed.bgp.adj_out import Advert
 from routed.bgp.adj_rib_in import AdjRibIn, paths_of
 from routed.bgp.group import Group
 from routed.bgp.member import Member
@@ -279,16 +280,26 @@ class _Advertised(RouteSet):
         group, member = self._group, self._member
         if group is None or member is None:
             return []
-        best = self._rib.best(nlri)
-        found = []
-        for path_id, (attributes, source) in group.adverts_by_path_id(nlri):
-            if source is not member.source:
-                is_best = best is not None and best.source is source
-                if is_best and best is not None and source.add_path and group.key.add_path:
-                    # Several paths may be of this source.
-                    is_best = group.exporter.attributes_of(nlri, best) is attributes
-                found.append(self._fields.advert(nlri, path_id, attributes, source, best=is_best))
+        adverts = group.adverts_by_path_id(nlri)
+        best = self._best_of(group, nlri, adverts)
+        own = member.source
+        found = [
+            self._fields.advert(nlri, path_id, advert[0], advert[1], best=advert == best)
+            for path_id, advert in adverts
+            if advert[1] is not own
+        ]
         return sorted(found, key=lambda route: not route.best) if len(found) > 1 else found
+
+    def _best_of(self, group: Group, nlri: bytes, adverts: Sequence[tuple[int, Advert]]) -> Advert | None:
+        """The advert of the best path."""
+        best = self._rib.best(nlri)
+        if best is None:
+            return None
+        of_source = [advert for _path_id, advert in adverts if advert[1] is best.source]
+        if len(of_source) > 1:  # which of the paths that one source gave?
+            attributes = group.exporter.attributes_of(nlri, best)
+            of_source = [advert for advert in of_source if advert[0] is attributes]
+        return of_source[0] if of_source else None
 
     def count(self) -> int:
         group, member = self._group, self._member
