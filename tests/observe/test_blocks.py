@@ -277,7 +277,7 @@ def test_hostile_names_are_data() -> None:
 # Against a plain count
 
 
-@settings(deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     records=st.lists(
         st.one_of(clusters.affinities, clusters.blocks, clusters.pools, clusters.nodes), max_size=12

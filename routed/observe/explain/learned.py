@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 from routed.bgp.adj_rib_in import AdjRibIn, paths_of, route_key
 from routed.bgp.bestpath import Step, why_not_best
@@ -36,13 +37,13 @@ STEP_TEXT = {
 }
 #: Events of the routes that are looked through for a prefix that is gone.
 _EVENTS = 200
-#: Peers, or paths, of which each is written out; more are counted.
+#: Peers, or paths, of which each is written out, by each gate.
 _WRITTEN_OUT = 20
 
 
 def session(question: PrefixQuestion) -> Iterator[Finding]:
     """Whether there is a session that could bring a prefix that nobody announces."""
-    if question.known or (question.origin is not None):
+    if question.known or question.made_here:
         return
     observed, tables = question.observed, question.tables
     node = owner_of(question)
@@ -113,7 +114,7 @@ def received(question: PrefixQuestion) -> Iterator[Finding]:
                 yield passes(f"{what}{where}: {text}")
     if len(tables) > _WRITTEN_OUT:
         yield notes(f"and {len(tables) - _WRITTEN_OUT} peers more announce it")
-    if tables or question.origin is not None:
+    if tables or question.made_here:
         return
     peers = len(_carriers(observed, question.family))
     yield stops(f"none of {peers} Established peers announces it")
@@ -142,6 +143,10 @@ def _withdrawn(question: PrefixQuestion) -> Iterator[Finding]:
 
 def loop(question: PrefixQuestion) -> Iterator[Finding]:
     """Which paths must not be used, whatever the filters say (RFC 4271 section 9.1.2, RFC 4456 section 8)."""
+    return islice(_loops(question), _WRITTEN_OUT)
+
+
+def _loops(question: PrefixQuestion) -> Iterator[Finding]:
     for table in _tables_with(question):
         for path in paths_of(table.routes[question.nlri]):
             if path.ineligible is not None:
@@ -151,6 +156,10 @@ def loop(question: PrefixQuestion) -> Iterator[Finding]:
 
 def imported(question: PrefixQuestion) -> Iterator[Finding]:
     """What the import filters say."""
+    return islice(_imported(question), _WRITTEN_OUT)
+
+
+def _imported(question: PrefixQuestion) -> Iterator[Finding]:
     observed = question.observed
     for table in _tables_with(question):
         source = table.source

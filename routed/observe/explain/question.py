@@ -45,6 +45,11 @@ class PrefixQuestion:
         return bool(self.paths) or (self.origin is not None and self.origin.gateway is not None)
 
     @property
+    def made_here(self) -> bool:
+        """Whether this node makes a route of it, and not just a blackhole."""
+        return self.origin is not None and (self.origin.advertise or self.origin.gateway is not None)
+
+    @property
     def single(self) -> bool:
         """True for a prefix of full length."""
         return self.network.prefixlen == self.network.max_prefixlen

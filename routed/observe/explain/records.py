@@ -200,7 +200,7 @@ def _owner(question: PrefixQuestion, network: AnyNetwork, verdicts: dict[str, Ve
         owned = verdict.owned
         if owned is not None and owned.advertise:
             yield passes(f"{whose} holds it: {owned.reason}", owned.record, "spec.node")
-            for problem in verdict.problems:
+            for problem in (problem for one in verdicts.values() for problem in one.problems):
                 yield notes(problem.reason, problem.key, problem.field)
             return
     claimants = {claim.node for claim in tables.blocks.affinities(network)}

@@ -510,3 +510,15 @@ def test_a_peering_that_records_no_longer_want() -> None:
         assert "by records that are gone" in texts(said, "peering")[0]
 
     on(BASE, test)
+
+
+def test_a_block_that_moves_to_another_node() -> None:
+    async def test(scene: Scene) -> None:
+        said = scene.explain(OURS)
+        assert said.stopped_by is not None
+        assert (said.stopped_by.gate, said.stopped_by.record) == ("session", "BGPConfiguration default")
+        assert step(said, "affinity", "node b holds it").outcome == "pass"
+        assert step(said, "affinity", "is being deleted").outcome == "info"
+        assert step(said, "origin", "not advertised, a blackhole").outcome == "pass"
+
+    on((A, B, pool(), affinity("a", OURS, "pendingDeletion"), affinity("b", OURS)), test)
