@@ -132,14 +132,15 @@ def test_rates_are_differences_and_a_counter_that_was_set_back_is_a_gap(page: Vi
     assert found == [2, None, None]
 
 
-@pytest.mark.parametrize(
-    ("low", "high"), [(0, 0), (0, 1), (0, 0.03), (0, 7), (0, 999), (0, 1e6), (1_390, 1_600)]
-)
-def test_ticks_are_few_and_hold_all_values(page: Visit, low: float, high: float) -> None:
-    ticks = page.module("parts/chart.js", "m.niceTicks(v.low, v.high)", {"low": low, "high": high})
-    assert 2 <= len(ticks) <= 6
-    assert ticks[0] <= low
-    assert ticks[-1] >= high
+@pytest.mark.parametrize("high", [0, 0.03, 0.9, 1, 2, 7, 40, 999, 1_600, 1e6, 123_456_789])
+def test_ticks_are_few_and_hold_all_values(page: Visit, high: float) -> None:
+    whole, exact = page.module("parts/chart.js", "[m.niceTicks(v, true), m.niceTicks(v)]", high)
+    for ticks in (whole, exact):
+        assert 2 <= len(ticks) <= 5
+        assert ticks[0] == 0
+        assert ticks[-1] >= high
+        assert len({round(later - earlier, 9) for earlier, later in itertools.pairwise(ticks)}) == 1
+    assert all(tick == int(tick) for tick in whole)
 
 
 def test_a_history_becomes_spans(page: Visit) -> None:

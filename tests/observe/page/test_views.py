@@ -68,12 +68,17 @@ def test_a_reflector_without_records_or_kernel(visit: Open, node: FakeNode) -> N
         "role": "reflector",
         "cluster_id": "1.1.1.1",
         "problems": [],
-        "incidents": {"refused_connections": 4, "by_address": {"10.0.0.1": 4}},
+        "incidents": {
+            "refused_connections": 4,
+            "sessions_ended": {"hold timer expired": 3},
+            "none": 0,
+            "no": {},
+        },
     }
     page = visit()
     expect(page.find("main")).to_contain_text("It works without records.")
     expect(page.find("main")).to_contain_text("No routes are programmed, by design.")
-    expect(page.find("main")).to_contain_text("refused connections4")
+    expect(page.find("main")).to_contain_text("refused connections4sessions ended: hold timer expired3")
 
 
 def test_the_graph_leads_to_peers_and_kinds(visit: Open, node: FakeNode) -> None:

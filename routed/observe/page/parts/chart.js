@@ -6,8 +6,9 @@ const HEIGHT = 132;
 const MARGIN = { left: 52, right: 10, top: 10, bottom: 22 };
 
 /** A chart: {element, show(points), stop}, points {time: milliseconds, value: number or null}, oldest first.
- *  `format` makes a value text; `unit` stands behind it; `whole` has the axis begin at zero. */
-export function chart({ title, unit = "", format, zero = true }) {
+ *  `format` makes a value text; `unit` stands behind it; `whole` says that there are no
+ *  values between whole numbers. */
+export function chart({ title, unit = "", format, whole = false }) {
   const picture = svg("svg", { class: "chart", tabindex: 0, role: "slider", "aria-label": title, "aria-orientation": "horizontal" });
   const value = h("span", { class: "chart-value" }, "\u2013");
   const when = h("span", { class: "chart-when dim" });
@@ -32,7 +33,7 @@ export function chart({ title, unit = "", format, zero = true }) {
       set(picture, "aria-valuetext", "no samples yet");
       return;
     }
-    place = scales(points, known, width, zero);
+    place = scales(points, known, width, whole);
     fill(picture, grid(place, width), lines(points, place), svg("g", { class: "cursor" }));
     point();
   });
@@ -101,10 +102,9 @@ export function chart({ title, unit = "", format, zero = true }) {
   };
 }
 
-function scales(points, known, width, zero) {
+function scales(points, known, width, whole) {
   const [first, last] = [points[0].time, points.at(-1).time];
-  const values = known.map((one) => one.value);
-  const ticks = niceTicks(zero ? 0 : Math.min(...values), Math.max(...values));
+  const ticks = niceTicks(Math.max(...known.map((one) => one.value)), whole);
   const [low, high] = [ticks[0], ticks.at(-1)];
   const [left, right] = [MARGIN.left, width - MARGIN.right];
   const [top, bottom] = [MARGIN.top, HEIGHT - MARGIN.bottom];
@@ -117,17 +117,14 @@ function scales(points, known, width, zero) {
   return { x, y, time, ticks, times, bottom };
 }
 
-/** Three to five round numbers that hold all values between `low` and `high`. */
-export function niceTicks(low, high) {
-  if (high <= low) high = low + 1;
-  const rough = (high - low) / 3;
+/** Two to five round numbers from zero on that hold all values up to `high`; whole ones, if asked for. */
+export function niceTicks(high, whole = false) {
+  const rough = (high > 0 ? high : 1) / 3;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough);
-  const whole = high - low >= 3 ? Math.max(1, Math.ceil(step)) : step;
-  const first = Math.floor(low / whole) * whole;
-  const ticks = [];
-  for (let tick = first; tick < high + whole; tick += whole) ticks.push(Number(tick.toFixed(10)));
-  return ticks;
+  const nice = [1, 2, 2.5, 5, 10].map((one) => one * power).find((one) => one >= rough);
+  const step = whole ? Math.max(1, Math.ceil(nice)) : nice;
+  const steps = Math.max(1, Math.ceil(high / step - 1e-9));
+  return Array.from({ length: steps + 1 }, (_, index) => Number((index * step).toPrecision(10)));
 }
 
 // A line is broken where a value is missing.

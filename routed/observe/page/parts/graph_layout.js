@@ -41,8 +41,9 @@ export function layout(peers, width, height) {
   const ring = outer * 0.84;
   let angle = -angles[0] / 2 || 0;
   const sectors = found.map((group, at) => {
-    const from = angle + GAP / 2;
-    const to = angle + angles[at] - GAP / 2;
+    const gap = found.length > 1 ? GAP : 0.002; // an arc of a full turn would be none
+    const from = angle + gap / 2;
+    const to = angle + angles[at] - gap / 2;
     angle += angles[at];
     const count = group.peers.length;
     const single = capacity(ring, angles[at], WIDEST / 2) >= count;

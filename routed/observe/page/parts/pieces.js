@@ -2,7 +2,7 @@
 import { fill, h } from "./dom.js";
 import { failure, loading, staleNote } from "./notices.js";
 import { glyph, LOOKS, lookOf, stateText } from "./states.js";
-import { clip, clock, visible, wholeTime } from "./text.js";
+import { clip, clock, wholeTime } from "./text.js";
 import { watch } from "../watch.js";
 
 /** The heading of a view; it is where the focus goes when the view is opened. */
@@ -20,9 +20,9 @@ export function code(text, most = 120) {
   return h("bdi", { class: "code" }, clip(text, most));
 }
 
-/** A long text of a peer or record, whole, wrapped where it must be. */
-export function longText(text) {
-  return h("bdi", { class: "long" }, visible(text));
+/** A long text of a peer or record, wrapped where it must be. */
+export function longText(text, most = 2000) {
+  return h("bdi", { class: "long" }, clip(text, most));
 }
 
 export function time(text) {

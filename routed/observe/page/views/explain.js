@@ -5,12 +5,13 @@ import { empty, failure, loading } from "../parts/notices.js";
 import { card, code, facts, foreign, heading, longText, lookSign } from "../parts/pieces.js";
 import { link } from "../parts/places.js";
 import { clip, count, number } from "../parts/text.js";
+import { standing } from "./routes.js";
 
 const OUTCOMES = { pass: ["up", "Passed"], stop: ["down", "Stopped here"], info: ["stale", "Noted"] };
 const PATHS = 50;
 
 export function explain({ name }) {
-  const body = h("div", {});
+  const body = h("div", { class: "explained" });
   const again = h("button", { type: "button", on: { click: () => read() } }, "Explain anew");
   const element = h("div", { class: "view" }, heading(h("span", {}, "Explain ", name ? h("bdi", { class: "code" }, clip(name, 120)) : ""), name ? again : null), body);
   let ending = new AbortController();
@@ -45,7 +46,7 @@ function prefixOf(explanation) {
 
 function chain(explanation) {
   return [
-    h("p", { class: "verdict" }, lookSign(explanation.ok ? "up" : "down", ""), h("span", { class: explanation.ok ? "" : "bad" }, longText(clip(explanation.verdict, 1000)))),
+    h("p", { class: "verdict" }, lookSign(explanation.ok ? "up" : "down", ""), h("span", { class: explanation.ok ? "" : "bad" }, longText(explanation.verdict))),
     explanation.kind === "peer" && h("p", {}, h("a", { href: link("peers", explanation.target) }, "The peering")),
     h(
       "ol",
@@ -65,7 +66,7 @@ function stepItem(step, first) {
     "li",
     { class: `step step-${step.outcome in OUTCOMES ? step.outcome : "info"}${first ? " first-stop" : ""}` },
     h("div", { class: "step-head" }, h("h2", { class: "step-gate" }, h("bdi", {}, clip(step.gate, 40))), lookSign(look, step.outcome === "stop" && !first ? "Stopped" : word)),
-    h("p", {}, longText(clip(step.text, 2000))),
+    h("p", {}, longText(step.text)),
     facts(
       [
         ["Record", step.record && code(step.record, 160)],
@@ -88,11 +89,10 @@ function paths({ routes, total }) {
 }
 
 function pathItem(route) {
-  const place = route.best ? lookSign("up", "Best") : route.multipath ? lookSign("up", "Shares the load") : route.ineligible ? lookSign("down", "Not eligible") : lookSign("shut", "Not best");
   return h(
     "li",
     { class: "path" },
-    h("div", { class: "step-head" }, h("h3", {}, code(route.prefix), h("span", { class: "dim" }, " from "), route.peer_address ? h("a", { href: link("peers", route.source) }, code(route.source, 80)) : code(route.source, 80)), place),
+    h("div", { class: "step-head" }, h("h3", {}, code(route.prefix), h("span", { class: "dim" }, " from "), route.peer_address ? h("a", { href: link("peers", route.source) }, code(route.source, 80)) : code(route.source, 80)), lookSign(...standing(route))),
     facts([
       ["Not eligible", route.ineligible && longText(route.ineligible)],
       ["Not best", route.not_best && longText(route.not_best)],

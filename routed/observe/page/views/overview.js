@@ -140,7 +140,7 @@ function nodeCard(status) {
       ["Cluster ID", status.cluster_id && code(status.cluster_id)],
       ["Role", status.role === "reflector" ? "Route reflector" : "Node"],
       ["Ready", yesNo(status.ready, "Yes", "No")],
-      ["Converged", yesNo(status.converged, "Yes", "Not yet")],
+      ["Converged", status.converged ? lookSign("up", "Yes") : lookSign("connecting", "Not yet")],
       ["Draining", status.draining ? lookSign("shut", "Yes") : "No"],
       ["Running for", h("span", { title: status.started_at }, duration(status.uptime))],
       ["Listens on", status.listening.length ? status.listening.map((one) => h("span", { class: "line" }, code(one))) : "nothing"],
@@ -207,18 +207,22 @@ function kernelCard({ kernel }) {
 }
 
 function problemsCard(status) {
-  const incidents = Object.entries(status.incidents).filter(([, value]) => value !== 0 && value !== null && value !== "");
+  const incidents = flat(status.incidents);
   return card(
     "Problems",
     status.problems.length
-      ? h("ul", { class: "problems" }, status.problems.slice(0, 20).map((problem) => h("li", {}, longText(clip(problem, 600)))))
+      ? h("ul", { class: "problems" }, status.problems.slice(0, 20).map((problem) => h("li", {}, longText(problem, 600))))
       : empty("None", "The records are as they should be."),
     status.problems.length > 20 && h("p", { class: "dim" }, `${number(status.problems.length - 20)} more; \`routed status\` shows all.`),
-    incidents.length > 0 && [h("h3", {}, "What peers did wrong"), facts(incidents.map(([name, value]) => [foreign(name.replaceAll("_", " "), 60), incidentText(value)]))],
+    incidents.length > 0 && [h("h3", {}, "What peers did wrong"), facts(incidents.map(([name, value]) => [foreign(name, 80), typeof value === "number" ? number(value) : foreign(value, 200)]))],
   );
 }
 
-function incidentText(value) {
-  if (typeof value === "number") return number(value);
-  return foreign(typeof value === "string" ? value : JSON.stringify(value), 200);
+// Counters by name, those in groups with the group's name before theirs; what is nought is left out.
+function flat(counters, group = "") {
+  return Object.entries(counters).flatMap(([key, value]) => {
+    const name = `${group}${key.replaceAll("_", " ")}`;
+    if (value !== null && typeof value === "object") return flat(value, `${name}: `);
+    return value ? [[name, value]] : [];
+  });
 }

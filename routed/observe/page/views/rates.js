@@ -7,8 +7,8 @@ import { clock, duration, number, rate } from "../parts/text.js";
 
 const gauge = (field) => (samples) => samples.map((sample) => ({ time: Date.parse(sample.time), value: sample[field] }));
 const CHARTS = [
-  { title: "Established sessions", field: "established", points: gauge("established"), format: number },
-  { title: "Prefixes", field: "routes", points: gauge("routes"), format: number },
+  { title: "Established sessions", field: "established", points: gauge("established"), format: number, whole: true },
+  { title: "Prefixes", field: "routes", points: gauge("routes"), format: number, whole: true },
   { title: "UPDATEs received", field: "updates_received", unit: "per second", points: (samples) => perSecond(samples, "updates_received"), format: rate },
   { title: "UPDATEs sent", field: "updates_sent", unit: "per second", points: (samples) => perSecond(samples, "updates_sent"), format: rate },
   { title: "Changes of routes", field: "route_changes", unit: "per second", points: (samples) => perSecond(samples, "route_changes"), format: rate },

@@ -44,6 +44,7 @@ const COLUMNS = [
 ];
 
 export function standing(route) {
+  if (route.stale) return ["stale", route.best ? "Best, stale" : "Stale"];
   if (route.best) return ["up", "Best"];
   if (route.multipath) return ["up", "Multipath"];
   if (route.ineligible) return ["down", "Not eligible"];
