@@ -9,9 +9,20 @@ from typing import Any
 import pytest
 
 from routed.cli.client import Client, Server
+from routed.kernel.base import PROTOCOL
 from tests.daemons import BgpPath, Bird2, Config, Daemon, Frr, Neighbor, Table
-from tests.netns import Lab, Machine, wait_for
-from tests.routed_process import routed_rr
+from tests.netns import INTERFACE, Lab, Machine, wait_for
+from tests.routed_process import (
+    Records,
+    block,
+    configuration,
+    node,
+    peer,
+    pool,
+    record,
+    routed_rr,
+    routed_run,
+)
 
 AS = 64512
 KINDS: tuple[type[Bird2] | type[Frr], ...] = (Bird2, Frr)
@@ -129,4 +140,71 @@ def test_both_ends_of_real_sessions_say_the_same(lab: Lab) -> None:
     wait_for(changed, "both ends say the same of what changed")
     for other in others:
         other.stop()
+    assert process.stop() == 0
+
+
+@pytest.mark.netns
+@pytest.mark.daemon("bird2")
+def test_what_is_said_of_the_kernel_is_what_the_kernel_says(lab: Lab) -> None:
+    """Blackholes of blocks, learned routes, one that the agent programs, a next hop that goes away."""
+    here = lab.machine("node", "192.0.2.1/24")
+    there = lab.machine("peer", "192.0.2.9/24")
+    records = Records(lab.directory / "records")
+    records.put(
+        "all",
+        [
+            configuration(AS, mesh=False),
+            node(here),
+            pool("10.244.0.0/16"),
+            record("IPPool", "overlay", cidr="10.245.0.0/16", ipipMode="Never", vxlanMode="Always"),
+            *block("node", "10.244.0.0/26"),
+            peer("peer", there.address(4), AS),
+        ],
+    )
+    neighbors = (Neighbor(here.address(4), AS),)
+    announced = ("10.244.1.0/26", "10.245.1.0/26", "203.0.113.0/24")
+    bird = Bird2(there, Config(AS, there.address(4), neighbors, announced))
+    process = routed_run(here, records)
+    process.start()
+    bird.start()
+    client = Client(Server(process.api))
+
+    def ask(**query: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(client.get("/routes", query))["routes"]
+        return found
+
+    def agrees() -> bool:
+        found = {route["prefix"]: route for route in ask(scope="kernel")}
+        installed = {prefix for prefix, route in found.items() if route["kernel"] == "installed"}
+        ours = {
+            p for p, route in here.routes(4).items() if route.get("protocol") in (PROTOCOL, str(PROTOCOL))
+        }
+        assert installed == ours == {"10.244.0.0/26", "10.244.1.0/26", "203.0.113.0/24"}
+        assert "vxlan" in found["10.245.1.0/26"]["kernel"].lower(), found["10.245.1.0/26"]
+        return True
+
+    wait_for(agrees, "the kernel has what is said of it")
+    (own,) = ask(prefix="10.244.0.0/26")
+    assert own["origin_record"].startswith("BlockAffinity ")
+    (learned,) = ask(prefix="203.0.113.0/24")
+    assert (learned["interface"], learned["igp_cost"], learned["reachable"]) == (INTERFACE, 0, True)
+    assert [route["prefix"] for route in ask(scope="rejected")] == ["10.245.1.0/26"]
+    assert [route["prefix"] for route in ask(prefix="203.0.113.77")] == ["203.0.113.0/24"]
+    whole = json.loads(client.get("/status", {}))
+    assert whole["kernel"]["installed"] == {"ipv4": 3, "ipv6": 0}
+    assert whole["kernel"]["kept_out"] == {"ipv4": 1, "ipv6": 0}
+    assert (whole["blocks"], whole["originated"]) == (1, 1)
+
+    here.ip("link", "set", INTERFACE, "down")
+
+    def gone() -> bool:
+        (route,) = ask(prefix="203.0.113.0/24")
+        assert not route["reachable"]
+        assert "there is no route to it" in route["unreachable_reason"]
+        assert route["kernel"] == route["unreachable_reason"]
+        assert route["interface"] is None
+        return True
+
+    wait_for(gone, "the next hop leads nowhere")
+    bird.stop()
     assert process.stop() == 0
