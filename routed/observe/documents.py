@@ -154,6 +154,8 @@ class PeerSummary(Document, frozen=True, kw_only=True):
     """How often the session was up and was lost."""
     received: dict[FamilyName, int]
     advertised: dict[FamilyName, int]
+    """What it is told. Its own routes, which it is not told, are counted too where there are more than half a
+    million."""
     rejected: dict[FamilyName, int] | None
     """Received routes that the import filters or loop checks keep out; None where that was not counted."""
     stale: bool
