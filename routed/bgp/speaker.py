@@ -175,6 +175,8 @@ class Speaker:
         self.peers[config.name] = peer
         self._convergence.rename(name, config.name)
         peer.rename(config.name)
+        for source in self._attached[peer].sources.values():
+            source.name = config.name
         self.set_peer(config)
 
     def remove_peer(self, name: str) -> None:

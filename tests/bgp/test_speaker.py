@@ -452,7 +452,8 @@ async def test_a_renamed_peer_keeps_its_session(wire: Wire) -> None:
     assert list(b.speaker.peers) == ["client"]
     a.originate("10.1.0.64/26")
     await until(lambda: len(b.table()) == 2)
-    assert b.best("10.1.0.0/26").source.client
+    source = b.best("10.1.0.0/26").source
+    assert (source.client, source.name) == (True, "client")
     assert b.speaker.peers["client"].session.flaps == 0
     assert a.speaker.peers["to_10.0.0.2"].session.flaps == 0
 
