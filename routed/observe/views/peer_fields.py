@@ -34,7 +34,8 @@ class PeerSummaries:
     def __init__(self, speaker: Speaker, compiler: Compiler | None = None) -> None:
         self._speaker = speaker
         self._compiler = compiler
-        self._now = time.time()
+        # Both at one moment, so that `since` is the same whenever it is asked for.
+        self._now, self._loop_now = time.time(), speaker.loop.time()
         self._own: dict[Group, Counter[Source]] = {}
 
     def of(self, peer: Peer) -> dict[str, Any]:
@@ -43,7 +44,7 @@ class PeerSummaries:
         config, session = peer.config, peer.session
         negotiated = session.negotiated
         since = session.established_at
-        up = None if since is None or not peer.established else max(0.0, speaker.loop.time() - since)
+        up = None if since is None or not peer.established else max(0.0, self._loop_now - since)
         remote_as = config.remote_as if negotiated is None else negotiated.remote_as
         local_as = config.local_as if negotiated is None else negotiated.local_as
         intent = None if self._compiler is None else self._compiler.session(peer.name)
