@@ -7,7 +7,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Never
+from unittest import mock
 
 import msgspec
 import pytest
@@ -129,6 +131,30 @@ async def test_the_life_of_a_peering(wire: Wire) -> None:
     a.speaker.shut_down_peer("to_10.0.0.2", HOSTILE)
     assert one(watched, "to_10.0.0.2").shut_down == "\ufffd\x1b[2J</script>\u202e\n"
     assert peer(watched, "nobody") is None
+
+
+@virtual
+async def test_since_when_a_session_is_up_does_not_move(wire: Wire) -> None:
+    """Though time goes on while peer after peer is looked at."""
+    a, *others = (Router(wire, number) for number in range(1, 6))
+    watched = observed(a)
+    join(a, *others)
+    await until(lambda: a.established() == 4)
+    now = a.speaker.loop.time()
+
+    def later() -> float:
+        nonlocal now
+        now += 0.3
+        return now
+
+    seen = set()
+    with (
+        mock.patch.object(a.speaker, "loop", SimpleNamespace(time=later)),
+        mock.patch("time.time", side_effect=lambda: 1763624040.0 + now),
+    ):
+        for _ in range(10):
+            seen.add(tuple(line.since for line in peers(watched).peers))
+    assert len(seen) == 1
 
 
 @virtual
