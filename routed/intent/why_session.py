@@ -99,29 +99,33 @@ def _why_not_by(tables: Tables, peer: BGPPeer, local: Neighbor, other: Neighbor)
         if peer.peer_selector is not None:
             node = cluster.nodes.get(theirs.name)
             if node is not None and peer.peer_selector.matches(node.labels):
-                return _one_way(peer, ours is local)
+                return _no_way_back(peer, other)
             reason = f"is for node {ours.name}, but {peer.peer_selector} does not select {theirs.name}"
             return Problem(peer.key, "spec.peerSelector", reason)
         if peer.peer_ip is not None and peer.peer_ip.address in theirs.addresses:
-            return _one_way(peer, ours is local)
+            return _no_way_back(peer, other)
     if peer.peer_selector is not None or (
         peer.peer_ip is not None and peer.peer_ip.address in other.addresses
     ):
-        field = "spec.nodeSelector" if peer.node_selector is not None else "spec.node"
-        which = peer.node_selector if peer.node_selector is not None else peer.node
-        return Problem(peer.key, field, f"{which} is not for node {local.name}")
+        return _not_for(peer, local)
     return None
 
 
-def _one_way(peer: BGPPeer, from_here: bool) -> Problem:
-    if not from_here and peer.reverse_peering is ReversePeering.MANUAL:
-        reason = (
-            "selects this node from the other, but reversePeering is Manual: this end makes no peering back"
-        )
+def _not_for(peer: BGPPeer, local: Neighbor) -> Problem:
+    """It is for other nodes."""
+    if peer.node_selector is not None:
+        reason = f"the BGPPeer is for nodes with {peer.node_selector}, and {local.name} is none"
+        return Problem(peer.key, "spec.nodeSelector", reason)
+    return Problem(peer.key, "spec.node", f"the BGPPeer is for node {peer.node}, not for {local.name}")
+
+
+def _no_way_back(peer: BGPPeer, other: Neighbor) -> Problem:
+    """It makes the other node peer with this one, and this one does not peer back."""
+    if peer.reverse_peering is ReversePeering.MANUAL:
+        reason = f"has node {other.name} peer with this one, but reversePeering is Manual: not the way back"
         return Problem(peer.key, "spec.reversePeering", reason)
-    return Problem(
-        peer.key, "spec.peerIP", "names the other node, but its AS, port or family is not this one's"
-    )
+    reason = f"has node {other.name} peer with this one, but by another AS or port than this one's own"
+    return Problem(peer.key, "spec.asNumber", reason)
 
 
 def why_no_session_with(tables: Tables, address: Address) -> list[Problem]:
@@ -137,9 +141,7 @@ def why_no_session_with(tables: Tables, address: Address) -> list[Problem]:
     ]
     for peer in sorted(named, key=lambda peer: peer.name)[:_SAID]:
         if not is_local_end(tables.cluster, peer, local.name):
-            field = "spec.nodeSelector" if peer.node_selector is not None else "spec.node"
-            which = peer.node_selector if peer.node_selector is not None else peer.node
-            found.append(Problem(peer.key, field, f"{which} is not for node {local.name}"))
+            found.append(_not_for(peer, local))
         elif local.address(Family.of(address)) is None:
             reason = f"node {local.name} has no IPv{address.version} address: no peering with {address}"
             found.append(Problem(peer.key, "spec.peerIP", reason))

@@ -74,7 +74,7 @@ def session(question: PrefixQuestion) -> Iterator[Finding]:
             f"no session that carries {FAMILY_TEXT[question.family]} is Established ({count} configured)"
         )
     else:
-        yield passes(f"{len(established)} sessions are Established: {some(established)}")
+        yield passes(f"Established: {some(established, 'sessions')}")
 
 
 def _carriers(observed: Observed, family: Family) -> list[str]:
@@ -117,7 +117,7 @@ def received(question: PrefixQuestion) -> Iterator[Finding]:
     if tables or question.made_here:
         return
     peers = len(_carriers(observed, question.family))
-    yield stops(f"none of {peers} Established peers announces it")
+    yield stops(f"none of the peers announces it ({peers} Established)")
     yield from _withdrawn(question)
 
 

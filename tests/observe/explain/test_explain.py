@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 from routed.bgp.nlri import Family, from_network
 from routed.observe.documents import Explanation, Step
 from routed.observe.explain import explain
-from routed.resources import Action, BGPFilter, FilterRule, IPAMBlock, MatchOperator, SecretValue
+from routed.resources import (
+    Action,
+    BGPFilter,
+    FilterRule,
+    IPAMBlock,
+    MatchOperator,
+    ReversePeering,
+    SecretValue,
+)
 from tests.bgp.test_speaker import Router, join
 from tests.intent.test_peerings import CLUSTER_ID, NO_MESH, node, peer
 from tests.observe.explain.scene import Scene, affinity, block, ipam, on, pool, vxlan
@@ -399,6 +407,24 @@ def test_two_reasons_why_a_peering_is_none() -> None:
         ]
 
     on((A, B, NO_MESH, peer("racks", node="a", peer_selector="has(rr)")), test)
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"reverse_peering": ReversePeering.MANUAL}, "spec.reversePeering"),
+        ({"as_number": 65009}, "spec.asNumber"),
+    ],
+)
+def test_the_other_node_peers_with_this_one_alone(fields: dict[str, Any], field: str) -> None:
+    async def test(scene: Scene) -> None:
+        said = scene.explain("b")
+        assert [(one.record, one.field) for one in said.steps if one.outcome == "stop"] == [
+            ("BGPConfiguration default", "spec.nodeToNodeMeshEnabled"),
+            ("BGPPeer to-a", field),
+        ]
+
+    on((A, B, NO_MESH, peer("to-a", "10.0.0.1", node="b", **fields)), test)
 
 
 def test_stale_routes_and_the_start_are_told() -> None:

@@ -91,7 +91,7 @@ def test_explanations_follow_what_changes(lab: Lab) -> None:
     records.put("pools", [pool("10.244.0.0/16", disableBGPExport=True)])
     stop = asked.wait(OURS, "export", "disableBGPExport")["stopped_by"]
     assert (stop["record"], stop["field"]) == ("IPPool pool-10-244-0-0-16", "spec.disableBGPExport")
-    asked.wait(THEIRS, "received", "none of 1 Established peers")
+    asked.wait(THEIRS, "received", "none of the peers announces it (1 Established)")
     records.put("pools", [record("IPPool", "vx", cidr="10.244.0.0/16", vxlanMode="Always")])
     stop = asked.wait(THEIRS, "kernel-policy", "is VXLAN")["stopped_by"]
     assert stop["field"] == "spec.vxlanMode"
