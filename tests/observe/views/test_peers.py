@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
@@ -26,10 +27,11 @@ from routed.bgp.config import ClientRange
 from routed.bgp.errors import Cease, ErrorCode, Notification
 from routed.bgp.message import encode_notification
 from routed.bgp.nlri import Family
+from routed.bgp.peer import Peer
 from routed.observe import documents
 from routed.observe.events import EventKind
 from routed.observe.observed import DatastoreState, Observed
-from routed.observe.views.peer_fields import capability_texts
+from routed.observe.views.peer_fields import PeerSummaries, capability_texts
 from routed.observe.views.peers import HISTORY, peer, peers
 from routed.observe.views.rates import KEPT, Rates
 from routed.observe.views.routes import RouteQuery, routes
@@ -140,16 +142,17 @@ async def test_since_when_a_session_is_up_does_not_move(wire: Wire) -> None:
     watched = observed(a)
     join(a, *others)
     await until(lambda: a.established() == 4)
-    now = a.speaker.loop.time()
+    now, chance = a.speaker.loop.time(), random.Random(1)
 
-    def later() -> float:
+    def slow(summaries: PeerSummaries, peer: Peer) -> dict[str, Any]:
         nonlocal now
-        now += 0.3
-        return now
+        now += chance.uniform(0, 0.6)
+        return of(summaries, peer)
 
-    seen = set()
+    of, seen = PeerSummaries.of, set()
     with (
-        mock.patch.object(a.speaker, "loop", SimpleNamespace(time=later)),
+        mock.patch.object(PeerSummaries, "of", slow),
+        mock.patch.object(a.speaker, "loop", SimpleNamespace(time=lambda: now)),
         mock.patch("time.time", side_effect=lambda: 1763624040.0 + now),
     ):
         for _ in range(10):
