@@ -33,7 +33,7 @@ def refresh(
 ) -> None:
     """Have routes sent again (RFC 2918)."""
     if direction not in ("in", "out", "both"):
-        raise CommandError(f"--direction {safe(direction)!r}: use in, out or both")
+        raise CommandError(f"--direction {direction!r}: use in, out or both")
     _act(servers.Asked(socket, node, http), peer_path(name, "refresh"), {"direction": direction}, output)
 
 

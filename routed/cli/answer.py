@@ -14,9 +14,9 @@ from routed.cli.screen import Screen, redraw, screen, write
 from routed.cli.text import escaped, json_escaped, safe, safe_lines
 
 if TYPE_CHECKING:
-    from routed.observe.documents import Document
+    import msgspec
 
-    D = TypeVar("D", bound=Document)
+    D = TypeVar("D", bound=msgspec.Struct)
 
 #: For `-o`.
 OUTPUTS: Final = ("table", "json", "yaml")

@@ -16,7 +16,6 @@ from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from routed.cli.failure import CommandError, Status
-from routed.cli.text import safe
 
 API: Final = "/api/v1"
 #: How long routed may take to answer, seconds.
@@ -140,7 +139,7 @@ class Client:
 
     def explain_error(self, error: Exception) -> UnreachableError:
         """What is wrong, and what to do about it."""
-        server = safe(str(self.server))
+        server = str(self.server)
         match error:
             case FileNotFoundError():
                 return UnreachableError(f"no socket {server}: is routed running, and with --api?")
@@ -156,7 +155,7 @@ class Client:
                 return UnreachableError(f"no answer from {server} within {self._timeout:g} s")
             case http.client.HTTPException():
                 return UnreachableError(f"{server}: not an answer of routed ({type(error).__name__})")
-        return UnreachableError(f"{server}: {safe(str(error)) or type(error).__name__}")
+        return UnreachableError(f"{server}: {str(error) or type(error).__name__}")
 
 
 class _Exchange:
@@ -228,7 +227,7 @@ def _refused(code: int, body: bytes) -> RefusedError:
         message, hint = str(document["error"]), document.get("hint")
     except (ValueError, KeyError, TypeError, AttributeError):
         return RefusedError(code, f"not an answer of routed (HTTP status {code})")
-    return RefusedError(code, safe(f"{message}: {hint}" if hint else message))
+    return RefusedError(code, f"{message}: {hint}" if hint else message)
 
 
 def peer_path(name: str, action: str = "") -> str:

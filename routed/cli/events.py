@@ -18,7 +18,6 @@ from routed.cli.event_lines import event_lines, header
 from routed.cli.event_lines import lines as one_event
 from routed.cli.failure import CommandError, ends_well
 from routed.cli.screen import Screen, screen, write
-from routed.cli.text import safe
 
 if TYPE_CHECKING:
     from routed.observe.documents import Document, Event, Events
@@ -141,7 +140,7 @@ def since_when(text: str, now: float) -> float:
         return _seconds(text)
     except ValueError:
         raise CommandError(
-            f"--since {safe(text)!r}: write 90s, 15m, 2h or 1d, or a time such as 2026-01-31T12:00:00Z"
+            f"--since {text!r}: write 90s, 15m, 2h or 1d, or a time such as 2026-01-31T12:00:00Z"
         ) from None
 
 
@@ -155,7 +154,7 @@ def _checked(kinds: Sequence[str] | None) -> Sequence[str] | None:
     known = _complete_kinds("") if kinds else []
     for kind in kinds or ():
         if kind not in known:
-            raise CommandError(f"--kind {safe(kind)!r}: use one of {', '.join(known)}")
+            raise CommandError(f"--kind {kind!r}: use one of {', '.join(known)}")
     return kinds or None
 
 

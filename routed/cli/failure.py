@@ -9,6 +9,8 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import NoReturn, ParamSpec
 
+from routed.cli.text import safe
+
 P = ParamSpec("P")
 
 
@@ -29,10 +31,10 @@ class Status(IntEnum):
 
 
 class CommandError(Exception):
-    """Ends the command. The message is one safe line."""
+    """Ends the command. The message becomes one safe line, whatever is in it."""
 
     def __init__(self, message: str, status: Status = Status.USAGE) -> None:
-        super().__init__(message)
+        super().__init__(safe(message))
         self.status = status
 
 

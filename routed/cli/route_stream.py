@@ -28,6 +28,12 @@ class RouteRow(msgspec.Struct, frozen=True, gc=False):
     kernel: str | None
 
 
+class RouteRows(msgspec.Struct, frozen=True):
+    """What a table shows of `documents.Routes`."""
+
+    routes: list[RouteRow]
+
+
 class _Routes(msgspec.Struct, frozen=True):
     """`documents.Routes`, whose routes are not looked at yet."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -13,7 +13,7 @@ from routed.cli import options, servers
 from routed.cli.answer import Shown, show
 from routed.cli.client import Client, Parameters
 from routed.cli.failure import CommandError, Status, ends_well
-from routed.cli.route_stream import RouteRow, RouteStream
+from routed.cli.route_stream import RouteRow, RouteRows, RouteStream
 from routed.cli.screen import Screen, screen, write
 from routed.cli.table import Column, Layout, facts
 from routed.cli.text import safe
@@ -109,7 +109,7 @@ def routes(
         found = _stream(client, query, how)
     if target is not None and not found:
         raise CommandError(
-            f"no route to {safe(target)}" + (" that is asked for" if scope != "all" else ""), Status.NO
+            f"no route to {target}" + (" that is asked for" if scope != "all" else ""), Status.NO
         )
 
 
@@ -125,8 +125,12 @@ def _whole(client: Client, query: Parameters, how: Shown, *, details: bool) -> i
     """All in one document."""
     from routed.observe.documents import Routes
 
-    draw: Callable[[Routes, Screen], Iterator[str]] = detailed if details else _table_of
-    return len(show(lambda: client.get("/routes", query), Routes, draw, how).routes)
+    def ask() -> bytes:
+        return client.get("/routes", query)
+
+    if details:
+        return len(show(ask, Routes, detailed, how).routes)
+    return len(show(ask, RouteRows, lambda rows, where: lines(rows.routes, where), how).routes)
 
 
 def _stream(client: Client, query: Parameters, how: Shown) -> int:
@@ -143,10 +147,6 @@ def _stream(client: Client, query: Parameters, how: Shown) -> int:
         sys.stdout.flush()
         print("routed: there are more routes than --limit shows", file=sys.stderr)
     return stream.found
-
-
-def _table_of(document: Routes, where: Screen) -> Iterator[str]:
-    return lines(document.routes, where)
 
 
 def lines(rows: Iterable[RouteRow | Route], where: Screen) -> Iterator[str]:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from routed.cli.client import Client, Server, UnreachableError
 from routed.cli.failure import CommandError
-from routed.cli.text import safe
 from routed.observe import options
 
 #: A routed that runs accepts a connection at once, seconds.
@@ -39,7 +38,7 @@ def server(asked: Asked) -> Server:
         try:
             return Server.from_url(asked.http)
         except ValueError as error:
-            raise CommandError(f"--http {safe(str(error))}") from None
+            raise CommandError(f"--http {error}") from None
     if asked.node is not None:
         return Server(options.socket_of(asked.node))
     path = asked.socket or os.environ.get("ROUTED_SOCKET")
@@ -62,7 +61,7 @@ def _only_one(folder: Path) -> Path:
     if len(live) == 1:
         return live[0]
     if live:
-        names = ", ".join(safe(path.stem) for path in live)
+        names = ", ".join(path.stem for path in live)
         raise CommandError(f"{len(live)} routeds run here: say which with --node, one of {names}")
     left = f", but for {len(sockets)} that were left behind" if sockets else ""
     raise UnreachableError(
