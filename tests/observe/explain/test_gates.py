@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, ip_address, ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -876,3 +877,13 @@ def test_a_cause_belongs_to_a_gate_and_is_found(cause: Any) -> None:
 
     on(BASE, test)
     assert cause.gate in {gate.name for gate in PEER_GATES}
+
+
+def test_the_document_has_every_gate() -> None:
+    document = (Path(__file__).resolve().parents[3] / "docs" / "explain.md").read_text()
+    rows = [line for line in document.splitlines() if line.startswith("| `")]
+    prefix, address, lookup, peering = (
+        [f"| `{gate.name}` | {gate.asks} |" for gate in gates]
+        for gates in (PREFIX_GATES, ADDRESS_GATES, LOOKUP_GATES, PEER_GATES)
+    )
+    assert rows == [*prefix, *address, *lookup, *peering]
