@@ -74,6 +74,8 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self.answering = False
         """True from the end of a request to that of its response."""
+        self.waiting_since = self._loop.time()
+        """Since when no request is at work."""
         self.closing = False
         """Set it to have the connection end with the response that is on its way."""
         writer.transport.set_write_buffer_limits(high=limits.unsent)
@@ -103,6 +105,7 @@ class Connection:
             await self._send(response, head=request.method == "HEAD")
         finally:
             self.answering = False
+            self.waiting_since = self._loop.time()
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             return not self.closing
         return False

@@ -80,12 +80,13 @@ class HttpOutlet:
             self._opening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._opening
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket)
         if self._server is not None:
             await self._server.close()
         if self._site is not None:
             self._site.close()
         if self._socket is not None:
-            self._loop.remove_reader(self._socket)
             self._socket.close()
             self._socket = None
 
@@ -104,12 +105,11 @@ class HttpOutlet:
             from routed.observe.http.serving import Server
 
             self._site = site(self._kind, self._observed, self._options, self._endpoint)
-            server = Server(self._site.answer, self._log)
-            await server.start(sock)
+            self._server = Server(self._site.answer, self._log)
+            self._socket = None  # the server's from now on
+            self._server.start(sock)
         except (ImportError, OSError) as error:
             self._log.error(f"cannot serve {_NAMES[self._kind]}", error=str(error))
-            return
-        self._server, self._socket = server, None
 
 
 def api_outlet(options: ObserveOptions, observed: Observed) -> HttpOutlet | None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import traceback
+from http import HTTPStatus
 from typing import Final
 
 from routed.bgp.errors import printable
 from routed.bgp.seldom import Seldom
 from routed.log import Logger
 from routed.observe.http.connection import Answer, Connection, Limits
-from routed.observe.http.messages import Request
+from routed.observe.http.messages import HttpError, Request, Response
 
 #: Connections at a time. A further one takes the place of the one that has asked for nothing for longest.
 CONNECTIONS: Final = 64
+#: Connections accepted in one turn of the event loop.
+ACCEPTED_A_TURN: Final = 16
+#: Before it is looked again whether there are descriptors, seconds.
+PAUSE_TIME: Final = 1.0
+#: Where all are at work so many more are told to come later; others are hung up on.
+TOLD_LATER: Final = 16
 #: How long responses that are on their way have at the end, seconds.
 END_TIME: Final = 1.0
 #: Of internal errors so many are logged, then one each so many seconds.
@@ -33,52 +39,97 @@ class Server:
         self._limits = limits or Limits()
         self._most = connections
         self._log = logger
-        self._server: asyncio.Server | None = None
-        self._connections: dict[Connection, asyncio.Task[None]] = {}
-        self._errors = Seldom(
-            asyncio.get_running_loop(), self._say_error, burst=ERRORS_SAID, seconds=ERROR_TIME
-        )
+        self._loop = asyncio.get_running_loop()
+        self._socket: socket.socket | None = None
+        self._again: asyncio.TimerHandle | None = None
+        self._tasks: dict[asyncio.Task[None], Connection | None] = {}
+        self._errors = Seldom(self._loop, self._say_error, burst=ERRORS_SAID, seconds=ERROR_TIME)
+        self._exhausted = Seldom(self._loop, self._say_exhausted, burst=1, seconds=ERROR_TIME)
 
-    async def start(self, sock: socket.socket) -> None:
+    def start(self, sock: socket.socket) -> None:
         """Accept on a listening socket, and own it."""
-        self._server = await asyncio.start_server(self._on_connected, sock=sock)
+        self._socket = sock
+        self._loop.add_reader(sock, self._accept)
 
     async def close(self) -> None:
         """Accept no more; responses on their way get a moment, connections that wait none."""
-        if self._server is not None:
-            self._server.close()
-        for connection, task in self._connections.items():
-            connection.closing = True
-            if not connection.answering:
+        if self._again is not None:
+            self._again.cancel()
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+        for task, connection in self._tasks.items():
+            if connection is not None:
+                connection.closing = True
+            if connection is None or not connection.answering:
                 task.cancel()
-        tasks = list(self._connections.values())
+        tasks = list(self._tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=END_TIME)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         self._errors.close()
+        self._exhausted.close()
 
-    def _on_connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._connections) >= self._most:
-            waiting = next((one for one in self._connections if not one.answering), None)
-            if waiting is None:
-                with contextlib.suppress(OSError):
-                    writer.write(_BUSY)
-                writer.close()
+    def _accept(self) -> None:
+        """Take what waits; a few in a turn of the event loop."""
+        assert self._socket is not None
+        for _ in range(ACCEPTED_A_TURN):
+            try:
+                sock, _address = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            self._connections.pop(waiting).cancel()
-        connection = Connection(reader, writer, self._answer, self._errors, self._limits)
-        task = asyncio.get_running_loop().create_task(self._serve(connection))
-        self._connections[connection] = task
+            except OSError as error:
+                # No descriptors are left, as a rule. The one that waits stays ready: look away for a while.
+                self._exhausted(error)
+                self._evict()
+                self._loop.remove_reader(self._socket)
+                self._again = self._loop.call_later(
+                    PAUSE_TIME, self._loop.add_reader, self._socket, self._accept
+                )
+                return
+            sock.setblocking(False)
+            busy = len(self._tasks) >= self._most and not self._evict()
+            if busy and len(self._tasks) >= self._most + TOLD_LATER:
+                sock.close()
+                continue
+            task = self._loop.create_task(self._serve(sock, _come_later if busy else self._answer))
+            self._tasks[task] = None
+            task.add_done_callback(self._tasks.pop)
 
-    async def _serve(self, connection: Connection) -> None:
+    def _evict(self) -> bool:
+        """End the connection that has asked for nothing for longest. False where all are at work."""
+        waiting = [
+            (connection.waiting_since, task, connection)
+            for task, connection in self._tasks.items()
+            if connection is not None and not connection.answering and not connection.closing
+        ]
+        if not waiting:
+            return False
+        _since, task, connection = min(waiting, key=lambda one: one[0])
+        connection.closing = True
+        task.cancel()
+        return True
+
+    async def _serve(self, sock: socket.socket, answer: Answer) -> None:
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
         try:
+            transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, sock)
+        except (OSError, asyncio.CancelledError):
+            sock.close()
+            return
+        try:
+            writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
+            connection = Connection(reader, writer, answer, self._errors, self._limits)
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks[task] = connection
             await connection.run()
         except Exception as error:  # a fault of ours costs this connection, not the process
             self._errors(Request("", ""), error)
-        finally:
-            self._connections.pop(connection, None)
 
     def _say_error(self, count: int, request: Request, error: Exception) -> None:
         frames = traceback.extract_tb(error.__traceback__)
@@ -90,9 +141,20 @@ class Server:
             times=count,
         )
 
+    def _say_exhausted(self, count: int, error: OSError) -> None:
+        self._log.error(
+            "connections to the API wait",
+            error=error.strerror,
+            hint="raise the limit of open files (LimitNOFILE, ulimit -n)",
+            times=count,
+        )
 
-_BUSY: Final = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n"
-    b"Retry-After: 1\r\nContent-Length: 47\r\n\r\n"
-    b'{"error":"too many requests at once","hint":""}'
-)
+
+async def _come_later(request: Request) -> Response:
+    """The answer where all connections are at work."""
+    raise HttpError(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "too many requests at once",
+        "try again",
+        (("Retry-After", "1"), ("Connection", "close")),
+    )

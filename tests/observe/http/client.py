@@ -161,7 +161,7 @@ async def serving(
     with tempfile.TemporaryDirectory(prefix="routed-api-") as folder:
         path = Path(folder) / "api.sock"
         server = Server(answer, log.get("api"), limits, connections)
-        await server.start(listen_unix(path))
+        server.start(listen_unix(path))
         here = Here(path, server)
         try:
             yield here

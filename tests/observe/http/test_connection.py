@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import resource
+import socket
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 
@@ -288,11 +292,12 @@ async def test_a_fault_in_the_middle_of_a_response_ends_the_connection(
 async def test_a_further_connection_takes_the_place_of_the_one_that_waits_longest() -> None:
     async with serving(echo, connections=3) as here:
         clients = [await here.connect() for _ in range(3)]
-        for client in clients:
+        for client in (clients[1], clients[0], clients[2]):
             await client.ask("GET", "/")
+            await asyncio.sleep(1)
         assert (await here.get("/")).status == 200
-        assert await clients[0].reader.read() == b""
-        assert (await clients[1].ask("GET", "/")).status == 200
+        assert await clients[1].reader.read() == b""
+        assert (await clients[0].ask("GET", "/")).status == 200
 
 
 @on_virtual_time
@@ -304,6 +309,37 @@ async def test_where_all_are_at_work_a_further_one_is_told_to_come_later() -> No
             client.begin("GET", "/")
             await client.head()
         assert (await here.get("/")).status == 503
+
+
+@on_virtual_time
+async def test_without_file_descriptors_connections_wait_and_it_is_said_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async with serving(echo) as here:
+        assert (await here.get("/")).status == 200
+        await asyncio.sleep(1)  # that connection is closed
+        with socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)
+            before = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno() + 1, before[1]))
+            taken: list[int] = []
+            try:
+                with contextlib.suppress(OSError):
+                    while True:  # every number below the limit
+                        taken.append(os.dup(client.fileno()))
+                client.connect(str(here.path))
+                await asyncio.sleep(30)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, before)
+                for number in taken:
+                    os.close(number)
+            await asyncio.sleep(2)
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(client, b"GET /late HTTP/1.0\r\n\r\n")
+            await asyncio.sleep(0.1)
+            assert (await loop.sock_recv(client, 1 << 16)).endswith(b"GET /late")
+    said = [line for line in capsys.readouterr().out.splitlines() if "connections to the API wait" in line]
+    assert len(said) == 2, "at once, and at the end how often"
 
 
 async def _begun(here: Here) -> None:
