@@ -1,6 +1,6 @@
 """The BGP finite state machine as data (RFC 4271 section 8).
 
-One table: in which state which event leads to which handler of `Session` and to which state. A session
+One table: in which state which event leads to which handler of `SessionStates` and to which state. A session
 without a connection is in IDLE, CONNECT or ACTIVE; each of its connections is in OPENSENT, OPENCONFIRM or
 ESTABLISHED, because two of them can live side by side while a collision is judged (section 6.8). An event
 that has no row in a state means nothing there and is ignored.
@@ -59,7 +59,7 @@ class Event(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """`handler` is the method `_on_<handler>` of `Session`.
+    """`handler` is the method `_on_<handler>` of `SessionStates`.
 
     `next` is the new state of what the event happened to. Where the handler ends a connection it is the state
     the session falls back to when no other connection is left. None: it stays.
