@@ -42,6 +42,8 @@ def export(question: PrefixQuestion) -> Iterator[Finding]:
     path = question.best
     if path is None:
         return
+    if question.observed.speaker.draining:
+        yield notes("this speaker drains: all that it tells is a last choice (RFC 8326)")
     told_any = False
     refusals: list[tuple[str, Ruling]] = []
     for one in _groups(question):
@@ -50,9 +52,11 @@ def export(question: PrefixQuestion) -> Iterator[Finding]:
         told = [source for source in one.members if any(known is not source for _, known in adverts)]
         if told:
             told_any = True
-            attributes = next(attributes for attributes, known in adverts if known is not told[0])
+            attributes, sender = next(one for one in adverts if one[1] is not told[0])
             several = f", {len(adverts)} paths" if len(adverts) > 1 else ""
-            why = _acceptance(question, one, path)
+            # With ADD-PATH it need not be the best.
+            sent = next((path for path in question.paths if path.source is sender), path)
+            why = _acceptance(question, one, sent)
             text = f"told to {_names(told)}{several}: {attributes_text(attributes)}"
             yield passes(f"{text} ({why.text})", why.record, why.field)
         elif not readers:

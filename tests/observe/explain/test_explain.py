@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from routed.bgp.communities import NO_ADVERTISE
 from routed.bgp.nlri import Family, from_network
+from routed.intent.local_workloads import EndpointStatus
 from routed.observe.documents import Explanation, Step
 from routed.observe.explain import explain
 from routed.resources import (
@@ -18,6 +20,7 @@ from routed.resources import (
     FilterRule,
     IPAMBlock,
     MatchOperator,
+    Record,
     ReversePeering,
     SecretValue,
 )
@@ -145,6 +148,68 @@ def test_best_path_says_step_and_winner() -> None:
         assert "via 10.0.0.2 dev eth0 and via 10.0.0.4 dev eth0" in said.verdict
 
     on((A, *(node(f"n{number}", number) for number in (2, 3, 4)), pool()), test)
+
+
+def test_with_add_path_another_path_than_the_best_may_be_told() -> None:
+    async def test(scene: Scene) -> None:
+        for number in (2, 3, 4):
+            await scene.peer(number)
+        scene.receive("Node_10_0_0_2", THEIRS, local_pref=200, communities=(NO_ADVERTISE,))
+        scene.receive("Node_10_0_0_3", THEIRS, local_pref=100)
+        said = scene.explain(THEIRS)
+        assert step(said, "best-path", "the best of 2 paths: by Node_10_0_0_2")
+        told = step(said, "export", "told to Node_10_0_0_2, Node_10_0_0_4")
+        assert (told.outcome, "next hop 10.0.0.3" in told.text) == ("pass", True)
+
+    reflector = node("a", 1, route_reflector_cluster_id=CLUSTER_ID)
+    others = (node(f"n{number}", number) for number in (2, 3, 4))
+    on((reflector, *others, NO_MESH, peer("clients", node="a", peer_selector="all()"), pool()), test)
+
+
+def test_a_speaker_that_drains_says_so() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.peer(2)
+        scene.speaker.drain()
+        said = scene.explain(OURS)
+        assert step(said, "export", "a last choice (RFC 8326)").outcome == "info"
+        assert "communities graceful-shutdown" in step(said, "export", "told to").text
+
+    on(BASE, test)
+
+
+@pytest.mark.parametrize(
+    ("record", "rule", "field"),
+    [
+        (peer("p", "10.0.0.2", as_number=64512), "a BGPPeer for all nodes", "spec.peerIP"),
+        (peer("p", peer_selector="all()"), "a BGPPeer for all nodes", "spec.peerSelector"),
+        (peer("p", "10.0.0.2", node="a", as_number=64512), "a BGPPeer for node a", "spec.node"),
+        (
+            peer("p", "10.0.0.2", node_selector="!has(x)"),
+            "a BGPPeer for nodes with !has(x)",
+            "spec.nodeSelector",
+        ),
+        (peer("p", "10.0.0.1", node="b"), "the way back of a BGPPeer of node b", "spec.peerIP"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_which_rule_makes_a_peering(record: Record, rule: str, field: str) -> None:
+    async def test(scene: Scene) -> None:
+        found = step(scene.explain("b"), "peering", "made by")
+        assert found.text.endswith(f"made by {rule}")
+        assert (found.record, found.field) == ("BGPPeer p", field)
+
+    on((A, B, NO_MESH, record), test)
+
+
+def test_a_peering_with_a_local_workload() -> None:
+    async def test(scene: Scene) -> None:
+        said = scene.explain("10.65.0.9")
+        found = step(said, "peering", "made by a BGPPeer for local workloads")
+        assert (found.record, found.field) == ("BGPPeer vms", "spec.localWorkloadSelector")
+        assert step(said, "dial", "the peer dials, this end waits: so it is configured")
+
+    status = EndpointStatus(name="cali1", bgp_peer_name="vms", ipv4_addresses=(ip_address("10.65.0.9"),))
+    on((A, peer("vms", local_workload_selector="all()", as_number=65001), status), test)
 
 
 def test_an_import_filter_that_changes_the_route_is_named() -> None:
