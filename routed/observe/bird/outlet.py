@@ -71,9 +71,7 @@ class BirdSockets:
             ours = [one for one in self._clients if one.view is view]
             if len(ours) >= MOST_CLIENTS:
                 longest = min(ours, key=lambda one: one.active_at)
-                self._log.warning(
-                    "too many clients: the one that was silent longest goes", limit=MOST_CLIENTS
-                )
+                self._crowded()
                 longest.close()
             client = Connection(view, reader, writer, self._log)
             task = asyncio.get_running_loop().create_task(client.serve())

@@ -121,7 +121,11 @@ def protocols(view: View) -> list[Protocol]:
         states = dict.fromkeys(LOCAL_PROTOCOLS, "up")
         if not observed.writer.fib.port:
             states |= dict.fromkeys(("kernel1", "device1", "direct1"), "down")
-    local = [Protocol(name, kind, states[name], since) for name, (kind, _) in LOCAL_PROTOCOLS.items()]
+    info = {"kernel1": observed.kernel_error()}
+    local = [
+        Protocol(name, kind, states[name], since, info.get(name, ""))
+        for name, (kind, _) in LOCAL_PROTOCOLS.items()
+    ]
     changed = _changed(view)
     return local + [_of_peer(view, peer, changed) for peer in view.peers]
 

@@ -309,10 +309,13 @@ class _Listing:
                 continue
             if why_not_exported(route, group.key.target) is not None:
                 continue
-            advert = next((one for one in told if one[1] is route.source), None)
-            if advert is not None:
-                told.remove(advert)
             if self._query.export == "preexport":
                 yield route, None
-            elif (advert is not None) is (self._query.export == "export"):
-                yield route, None if advert is None else advert[0]
+                continue
+            # Paths that leave with the same attributes are one advert.
+            attributes = group.exporter.attributes_of(nlri, route)
+            is_told = (attributes, route.source) in told
+            if is_told and attributes is not None:
+                told.remove((attributes, route.source))
+            if is_told is (self._query.export == "export"):
+                yield route, attributes if is_told else None

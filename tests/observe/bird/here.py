@@ -37,7 +37,7 @@ class Connection:
     async def reply(self) -> Reply:
         """The next one."""
         while not self.heard.replies:
-            data = await self.reader.read(1 << 16)
+            data = await self._read()
             if not data:
                 raise ConnectionError("hung up")
             self.heard.feed(data)
@@ -46,15 +46,20 @@ class Connection:
     async def event(self) -> str:
         """The next line that is of no reply."""
         while not self.heard.events:
-            self.heard.feed(await self.reader.read(1 << 16))
+            self.heard.feed(await self._read())
         return self.heard.events.pop(0)
 
     async def ended(self) -> bool:
         """True where the server hung up; whatever comes before is read."""
         with contextlib.suppress(ConnectionError):
-            while await self.reader.read(1 << 16):
+            while await self._read():
                 pass
         return True
+
+    async def _read(self) -> bytes:
+        """What comes; not waited for longer than a minute of virtual time."""
+        async with asyncio.timeout(60):
+            return await self.reader.read(1 << 16)
 
     def close(self) -> None:
         """Hang up."""

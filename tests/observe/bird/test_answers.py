@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import TypeVar
@@ -12,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from routed.bgp.attributes import originate
+from routed.bgp.capabilities import NO_ADD_PATH
 from routed.bgp.communities import LLGR_STALE
 from routed.bgp.nlri import Family, from_network, to_text
 from routed.bgp.path import Source, SourceKind
@@ -30,7 +33,7 @@ from tests.observe.bird.here import many, reply_of
 from tests.observe.bird.replies import Route, details, routes, rows
 from tests.observe.explain.scene import MemoryFib, Scene, affinity, interface, on, pool
 from tests.observe.views.scene import observed
-from tests.virtual import Wire, until, virtual
+from tests.virtual import Wire, run, until, virtual
 
 T = TypeVar("T")
 V4, V6 = Family.IPV4, Family.IPV6
@@ -153,6 +156,91 @@ async def test_a_reflector_knows_no_interface_and_makes_no_routes(wire: Wire) ->
     assert reply_of(view, "show route noexport to_10.0.0.3").texts() == []
     lines_of = details(reply_of(view, "show protocols all to_10.0.0.3"))["to_10.0.0.3"]
     assert any("2 imported, 1 exported, 1 preferred" in line for line in lines_of)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 2), st.booleans()),
+        min_size=1,
+        max_size=25,
+    ),
+    st.booleans(),
+)
+@settings(max_examples=25, deadline=None)
+def test_what_is_exported_is_what_the_peer_has(
+    announced: list[tuple[int, int, int, bool]], add_path: bool
+) -> None:
+    """With one path of a prefix and with many, while routes come and go."""
+
+    async def body(wire: Wire) -> None:
+        rr = Router(wire, 1, cluster_id="10.0.0.1")
+        peers = [Router(wire, number, asn=64512 if number < 5 else 65005) for number in range(2, 6)]
+        changes = {} if add_path else {"add_path": NO_ADD_PATH}
+        rr.set_peers(*(rr.peer(one, route_reflector_client=one.asn == 64512, **changes) for one in peers))
+        for one in peers:
+            one.set_peers(one.peer(rr, **changes))
+        await until(lambda: rr.established() == 4)
+        for who, prefix, attributes, there in announced:
+            router, network = peers[who], nlri(f"10.{prefix}.0.0/16")
+            if there:
+                made = originate(next_hop=bytes(4), communities=range(attributes))
+                source = router.speaker.tables._local_source(V4, SourceKind.STATIC)
+                router.speaker.ribs[V4].insert(source.path(made), (network,))
+                router.speaker.tables._changed()
+            else:
+                router.speaker.withdraw(V4, network, SourceKind.STATIC)
+        await asyncio.sleep(5)
+        view = View(observed(rr), V4)
+        every = details(reply_of(view, "show protocols all"))
+        for one in peers:
+            name = f"to_{one.address}"
+            (theirs,) = one.speaker.peers.values()
+            has = one.speaker.received(theirs).get(V4, 0)
+            shown = routes(reply_of(view, f"show route export {name}").texts())
+            assert len(shown) == has
+            (numbers,) = (line for line in every[name] if "imported" in line)
+            assert f" {has} exported" in numbers
+            both = [
+                len(routes(reply_of(view, f"show route {mode} {name}").texts()))
+                for mode in ("preexport", "noexport")
+            ]
+            assert both[0] == both[1] + len(shown)
+
+    run_on_a_wire(body)
+
+
+@virtual
+async def test_paths_that_leave_alike_are_told_once(wire: Wire) -> None:
+    """Two paths of one peer, with path identifiers, to a peer that gets all."""
+    rr, client = Router(wire, 1, cluster_id="10.0.0.1"), Router(wire, 2)
+    rr.set_peers(rr.peer(client, route_reflector_client=True))
+    client.set_peers(client.peer(rr))
+    await until(lambda: rr.established() == 1)
+    router = rr.speaker.tables.router[V4]
+    source = Source("x", SourceKind.IBGP, router, address=bytes((10, 0, 0, 9)), client=True, add_path=True)
+    for path_id in (1, 2):
+        made = source.path(originate(next_hop=bytes((10, 0, 0, 9)), local_pref=100), path_id=path_id)
+        rr.speaker.ribs[V4].insert(made, (nlri("10.1.0.0/16"),))
+    rr.speaker.flush()
+    view = View(observed(rr), V4)
+    for mode, count in (("preexport", 2), ("export", 1), ("noexport", 1)):
+        reply = reply_of(view, f"show route {mode} to_10.0.0.2 count")
+        assert reply.last == f"{count} of 2 routes for 1 networks"
+
+
+def run_on_a_wire(test: Callable[[Wire], Awaitable[None]]) -> None:
+    """On virtual time."""
+
+    async def body() -> None:
+        wire = Wire()
+        try:
+            await test(wire)
+        finally:
+            for close in wire.at_end:
+                close()
+            wire.close()
+
+    run(body())
 
 
 @virtual

@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import structlog.testing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -140,6 +141,7 @@ def test_lines_are_cut_alike_however_they_come(lines: list[bytes], size: int) ->
 
 
 def test_what_is_kept_of_a_line_is_bounded() -> None:
+    assert Commands().feed(b"x" * (MAX_COMMAND + 1) + b"\n") == [None]
     commands = Commands()
     for _ in range(1000):
         assert commands.feed(b"x" * MAX_COMMAND) == []
@@ -212,7 +214,9 @@ async def test_of_too_many_clients_the_one_that_is_silent_longest_goes(wire: Wir
         other = await here.connect("bird6.ctl")
         await asyncio.sleep(1)
         await first("show status")
-        last = await here.connect()
+        with structlog.testing.capture_logs() as logs:
+            last = await here.connect()
+        assert [one["log_level"] for one in logs] == ["warning"]
         assert await second.ended()
         for client in (first, last, other):
             assert (await client("show status")).code == 13
