@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from routed.cli.answer import decode
 from routed.cli.client import Client, Parameters, UnreachableError
+from routed.cli.failure import CommandError, Status
 
 if TYPE_CHECKING:
     from routed.observe.documents import Event
@@ -71,7 +72,7 @@ def follow(
     """Events with a number above `after` of the process that was started at `process`, each with its JSON,
     for ever. Where routed goes away this waits for it, says so, and goes on where it was: with the events
     that are still kept, or with the first ones of a process that has begun anew. Raises `RefusedError` where
-    routed refuses.
+    routed says that the question is wrong.
     """
     from routed.observe.documents import Event
 
@@ -92,7 +93,9 @@ def follow(
                 after = event.number or after  # one that says what was missed has no number
                 yield event, document
             raise UnreachableError("routed has ended the stream")
-        except UnreachableError as failure:
+        except CommandError as failure:
+            if failure.status is not Status.UNREACHABLE:
+                raise
             if not lost:
                 say(f"{failure}; waiting for it")
             lost = True

@@ -93,13 +93,12 @@ def events(
         selected = Selection(None, WITH_FOLLOW)
     process = started_at(client)
     document = decode(client.get("/events", query), Events)
-    where = screen(how.headers)
     if how.output == "table" and how.headers:
-        write([header(where)])
+        write([header(screen())])
     for event in selected.events(document):
-        _write(msgspec_encode(event), event, how, where)
+        _write(msgspec_encode(event), event, how)
     for event, raw in following(client, query, process, document.last, _say):
-        _write(raw, event, how, where)
+        _write(raw, event, how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ def _checked(kinds: Sequence[str] | None) -> Sequence[str] | None:
     return kinds or None
 
 
-def _write(document: bytes, event: Event, how: Shown, where: Screen) -> None:
+def _write(document: bytes, event: Event, how: Shown) -> None:
     """One event, at once."""
     match how.output:
         case "json":
@@ -166,7 +165,7 @@ def _write(document: bytes, event: Event, how: Shown, where: Screen) -> None:
         case "yaml":
             write(["---", as_yaml(document)])
         case _:
-            write(one_event(event, where))
+            write(one_event(event, screen()))
     sys.stdout.flush()
 
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
+import typer
 
 from routed.cli import app
 from tests.cli.server import ApiServer, serving
+
+#: Made once: it takes longer than most commands.
+_COMMAND = typer.main.get_command(app)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed, and its exit status."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
 
 
 @pytest.fixture(autouse=True)
@@ -29,5 +44,13 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ApiServer]:
 
 
 def run(*arguments: str) -> Result:
-    """One command; what it prints is in `stdout` and `stderr`."""
-    return CliRunner().invoke(app, list(arguments))
+    """One command, in this process; an exception that nobody expects is the test's."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    status: object = 0
+    with contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        try:
+            _COMMAND.main(list(arguments), prog_name="routed")
+        except SystemExit as ended:
+            status = ended.code
+    assert isinstance(status, int)
+    return Result(status, stdout.getvalue(), stderr.getvalue())

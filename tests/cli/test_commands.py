@@ -49,7 +49,7 @@ def test_hostile_texts_are_data(api: ApiServer, command: tuple[str, ...]) -> Non
     api.answers[path] = msgspec.json.encode(answer)
     for output in ("table", "json", "yaml"):
         result = run(*command, "-o", output)
-        assert result.exit_code in (0, 1), result.output
+        assert result.exit_code in (0, 1)
         assert "evil" in result.stdout
         assert all(harmless(line) for line in result.stdout.split("\n"))
     assert json.loads(run(*command, "-o", "json").stdout) == answer

@@ -118,6 +118,17 @@ def test_what_is_missed_is_shown_and_does_not_move_the_place(api: ApiServer) -> 
     assert api.asked[-1].headers["Last-Event-ID"] == "6"
 
 
+def test_a_routed_that_cannot_answer_now_is_waited_for(api: ApiServer) -> None:
+    serve(api, Process("first", [7], 1))
+    answers = iter([(503, b'{"error":"stopping"}'), (500, b"")])
+    whole = api.answers["/api/v1/status"]
+    api.answers["/api/v1/status"] = lambda _: next(answers, whole)
+    said: list[str] = []
+    following = follow(Client(Server(api.path)), {}, "first", 0, said.append, lambda _: None)
+    assert next(following)[0].number == 7
+    assert said == ["stopping; waiting for it", "connected again"]
+
+
 def test_a_refusal_ends_it(api: ApiServer) -> None:
     api.answers["/api/v1/events/stream"] = lambda _: (400, b'{"error":"peer: no"}')
     with pytest.raises(RefusedError, match="peer: no"):
