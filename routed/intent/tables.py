@@ -32,3 +32,15 @@ class Tables:
     """By name."""
     originated: Mapping[Network, OriginatedRoute]
     families: Mapping[Family, FamilyIntent]
+
+    @property
+    def pod_cidrs(self) -> dict[Network, str]:
+        """With host-local IPAM: all nodes' pod CIDRs, and whose each is; one that two nodes have is the
+        first's by name."""
+        if not self.options.use_pod_cidr:
+            return {}
+        found: dict[Network, str] = {}
+        for name in sorted(self.cluster.nodes):
+            for network in self.cluster.nodes[name].pod_cidrs:
+                found.setdefault(network, name)
+        return found

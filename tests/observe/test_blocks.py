@@ -127,9 +127,10 @@ def test_a_block_without_pools_at_all_is_not_wrong() -> None:
 
 def test_host_local_pod_cidrs() -> None:
     pods = Node(name="a", pod_cidrs=(ip_network("10.65.0.0/24"), ip_network("fd00:65::/80")))
-    found = by_cidr(blocks(observed(pods, use_pod_cidr=True)))
-    assert list(found) == ["10.65.0.0/24", "fd00:65::/80"]
-    one = found["10.65.0.0/24"]
+    others = Node(name="b", pod_cidrs=(ip_network("10.65.1.0/24"),))
+    found = by_cidr(blocks(observed(pods, others, use_pod_cidr=True)))
+    assert list(found) == ["10.65.0.0/24", "10.65.1.0/24", "fd00:65::/80"]
+    one, other = found["10.65.0.0/24"], found["10.65.1.0/24"]
     assert (one.owner, one.ours, one.advertised, one.state, one.allocated, one.record) == (
         "a",
         True,
@@ -138,6 +139,8 @@ def test_host_local_pod_cidrs() -> None:
         None,
         "Node a",
     )
+    assert (other.owner, other.ours, other.problem, other.record) == ("b", False, None, "Node b")
+    assert blocks(observed(pods, others)).blocks == []
 
 
 def test_ipv6_and_sizes_that_json_can_hold() -> None:

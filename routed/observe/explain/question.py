@@ -32,7 +32,9 @@ class PrefixQuestion:
     pools: tuple[IPPool, ...]
     """The IP pools that hold it, the one that counts first: that whose range sorts first as text."""
     block: Network | None
-    """The smallest block that holds it, of any node."""
+    """The smallest block that holds it, of any node; or a pod CIDR."""
+    pod_cidr_of: str | None
+    """The node whose pod CIDR that is."""
 
     @property
     def best(self) -> Path | None:
@@ -99,6 +101,7 @@ def prefix_question(observed: Observed, network: Network) -> PrefixQuestion:
     """Look a prefix up."""
     family, nlri = Family.of(network), from_network(network)
     tables = None if observed.compiler is None else observed.compiler.tables
+    block, node = (None, None) if tables is None else _block_with(tables, network)
     return PrefixQuestion(
         observed=observed,
         network=network,
@@ -108,8 +111,17 @@ def prefix_question(observed: Observed, network: Network) -> PrefixQuestion:
         paths=observed.speaker.ribs[family].ranked(nlri),
         origin=None if tables is None else tables.originated.get(network),
         pools=() if tables is None else _pools_with(tables, network),
-        block=None if tables is None else next(iter(tables.blocks.around(network)), None),
+        block=block,
+        pod_cidr_of=node,
     )
+
+
+def _block_with(tables: Tables, network: Network) -> tuple[Network | None, str | None]:
+    """The smallest block or pod CIDR that holds a network, and the node whose pod CIDR it is."""
+    pod_cidrs = tables.pod_cidrs
+    found = [*tables.blocks.around(network)[:1], *(one for one in pod_cidrs if holds(one, network))]
+    smallest = max(found, key=lambda one: one.prefixlen, default=None)
+    return smallest, None if smallest is None else pod_cidrs.get(smallest)
 
 
 def _pools_with(tables: Tables, network: Network) -> tuple[IPPool, ...]:

@@ -106,7 +106,8 @@ def block(question: PrefixQuestion) -> Iterator[Finding]:
         yield stops("no node has a block here: no address of it is in use", first.key, "spec.cidr")
     elif found is not None:
         record = tables.blocks.ipam_block(found)
-        yield passes(_use(found, record), None if record is None else record.key, prefix=str(found))
+        what = f"pod CIDR {found}" if question.pod_cidr_of is not None else _use(found, record)
+        yield passes(what, None if record is None else record.key, prefix=str(found))
         if found != question.network and question.origin is None:
             yield stops(
                 f"part of block {found}: announced with it, not by itself",
@@ -164,8 +165,9 @@ def affinity(question: PrefixQuestion) -> Iterator[Finding]:
         yield notes("allocated here, in a block that is not this node's", question.origin.record)
         return
     table, own = tables.blocks, tables.options.node
-    if network in table.pod_cidrs:
-        yield passes("a pod CIDR of this node (host-local IPAM)", Key(Node.kind, own), "spec.podCIDRs")
+    if (node := question.pod_cidr_of) is not None:
+        whose = "this node" if node == own else f"node {node}"
+        yield passes(f"a pod CIDR of {whose} (host-local IPAM)", Key(Node.kind, node), "spec.podCIDRs")
         return
     claims = table.affinities(network)
     for claim in claims:
@@ -226,6 +228,8 @@ def owner_of(question: PrefixQuestion) -> str | None:
     tables, network = question.tables, question.block
     if tables is None or network is None:
         return None
+    if question.pod_cidr_of is not None:
+        return question.pod_cidr_of
     claims, record = tables.blocks.affinities(network), tables.blocks.ipam_block(network)
     for claim in claims:
         owned = judge(claim.node, network, claims, _some(record), tables.blocks.known).owned

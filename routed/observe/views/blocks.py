@@ -71,11 +71,16 @@ def portions(observed: Observed) -> Iterator[documents.Blocks | None]:
     tables = compiler.tables
     table, pools = tables.blocks, _Pools(tables)
     usages = _usages.setdefault(compiler, {})
-    networks = sorted(table.networks(), key=_order)
+    pod_cidrs = tables.pod_cidrs
+    networks = sorted({*table.networks(), *pod_cidrs}, key=_order)
     yield None
     found: list[documents.Block] = []
     for some in _batched(networks):
-        found += [_block(tables, network, pools, usages) for network in some if network in table]
+        found += [
+            _block(tables, network, pools, usages, pod_cidrs.get(network))
+            for network in some
+            if network in table or network in pod_cidrs
+        ]
         yield None
     for network in usages.keys() - set(networks):
         del usages[network]
@@ -191,7 +196,10 @@ def _usage(record: IPAMBlock, usages: _Usages) -> BlockUsage:
     return usage
 
 
-def _block(tables: Tables, network: Network, pools: _Pools, usages: _Usages) -> documents.Block:
+def _block(
+    tables: Tables, network: Network, pools: _Pools, usages: _Usages, host_local: str | None
+) -> documents.Block:
+    """One block; `host_local` is the node whose pod CIDR it is."""
     table = tables.blocks
     claims, record = table.affinities(network), table.ipam_block(network)
     verdict, pool = table.verdict(network), pools.of(network)
@@ -200,17 +208,16 @@ def _block(tables: Tables, network: Network, pools: _Pools, usages: _Usages) -> 
         pools.add(pool, usage)
     claim = _claim_that_counts(claims, record)
     owned = verdict.owned
-    host_local = network in table.pod_cidrs
     owner: str | None
     if record is not None and record.affinity is not None:
         owner = record.host or record.affinity
     else:
-        owner = tables.options.node if host_local else None if claim is None else claim.node
-    if host_local:
-        key = Key(Node.kind, tables.options.node)
+        owner = host_local if host_local is not None else None if claim is None else claim.node
+    if host_local is not None:
+        key = Key(Node.kind, host_local)
     else:
         key = record.key if record is not None else claims[0].key
-    problem = _problem(tables, network, claims, record, verdict)
+    problem = None if host_local is not None else _problem(tables, network, claims, record, verdict)
     if problem is None and pool is None and pools.any_of(network.version):
         problem = "is in no IPPool"
     return documents.Block(
@@ -251,8 +258,6 @@ def _problem(
         return verdict.problems[0].reason
     if len(claims) == 1 and record is not None and claims[0].node == record.host and _plain(claims[0]):
         return None  # as nearly all
-    if network in tables.blocks.pod_cidrs:
-        return None
     known = tables.blocks.known
     for node in dict.fromkeys(claim.node for claim in claims):
         if node != tables.options.node:

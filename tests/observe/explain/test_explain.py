@@ -314,6 +314,25 @@ def test_a_peer_behind_a_gateway_is_a_static_route() -> None:
     on((A, NO_MESH, tor), test)
 
 
+def test_pod_cidrs_of_host_local_ipam() -> None:
+    async def test(scene: Scene) -> None:
+        b = await scene.peer(2)
+        ours = scene.explain("10.65.1.0/24")
+        assert ours.ok
+        assert step(ours, "affinity", "a pod CIDR of this node").field == "spec.podCIDRs"
+        missing = scene.explain("10.65.2.0/24")
+        assert step(missing, "affinity", "a pod CIDR of node b").record == "Node b"
+        assert step(missing, "session", "the session with node b is Established").outcome == "pass"
+        assert missing.stopped_by is not None
+        assert missing.stopped_by.gate == "received"
+        await scene.announced(b, "10.65.2.0/24")
+        assert scene.explain("10.65.2.9").verdict.startswith("10.65.2.9 takes 10.65.2.0/24 by Mesh_10_0_0_2")
+
+    cidrs = {name: (ip_network(f"10.65.{number}.0/24"),) for number, name in enumerate("ab", 1)}
+    records = (node("a", 1, pod_cidrs=cidrs["a"]), node("b", 2, pod_cidrs=cidrs["b"]))
+    on(records, test, use_pod_cidr=True)
+
+
 # Addresses
 
 
