@@ -188,6 +188,10 @@ def written(question: PrefixQuestion) -> Iterator[Finding]:
         yield stops(f"the kernel refused {wish}: {refused.name} (errno {refused.errno}), {refused.text}")
     elif state.there is not None and state.there == state.wish:
         yield passes(f"installed: {route_text(state.there)}")
+        if state.alien is not None:
+            wins = (state.alien.metric or 0) < state.there.metric
+            which = "and the kernel takes it" if wins else "which the kernel takes only without ours"
+            yield notes(f"somebody else's route is there too{_on(state.alien)}, {which}")
     elif state.wish is not None:
         yield stops(f"is being written: {route_text(state.wish)}")
     elif state.there is not None:

@@ -30,8 +30,10 @@ from tests.observe.explain.scene import Scene, affinity, block, ipam, on, pool, 
 from tests.observe.explain.test_gates import (
     BASE,
     BGP_SECRET,
+    CLUSTER_IPS,
     DIALS_B,
     LENT,
+    LOCAL,
     OURS,
     SECRET,
     THEIRS,
@@ -39,6 +41,7 @@ from tests.observe.explain.test_gates import (
     B,
     C,
     consistent,
+    endpoints,
 )
 from tests.observe.views.scene import observed
 from tests.virtual import Wire, until, virtual
@@ -268,6 +271,39 @@ def test_a_route_of_the_node_agent_in_place_of_ours() -> None:
         assert (found.outcome, found.record, found.field) == ("pass", "IPPool pool", "spec.vxlanMode")
 
     on((A, B, vxlan(), *block("b", THEIRS)), test)
+
+
+def test_a_route_of_somebody_else_beside_ours() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.announced(await scene.peer(2), THEIRS)
+        scene.alien(THEIRS, "eth9")
+        said = scene.explain(THEIRS)
+        assert step(said, "kernel-route", "installed: via 10.0.0.2 dev eth0")
+        assert step(said, "kernel-route", "is there too, dev eth9, and the kernel takes it").outcome == "info"
+        assert step(said, "best-path", "a kernel route of somebody else loses to Mesh_10_0_0_2 at step 0")
+        carried = scene.explain("10.1.2.5")
+        assert step(carried, "lookup", f"the kernel takes {THEIRS}: somebody else's, dev eth9")
+
+    on((A, B, pool()), test)
+
+
+def test_services_that_are_announced() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.peer(2)
+        whole = scene.explain("10.96.0.0/16")
+        assert whole.ok
+        assert step(whole, "origin", "service-range: one of serviceClusterIPs")
+        assert step(whole, "export", "told to Mesh_10_0_0_2").record == "BGPConfiguration default"
+        single = scene.explain("10.96.0.5/32")
+        assert single.ok
+        assert step(single, "service", "the cluster IP of a service").record == "Service shop/web"
+        assert step(single, "origin", "service: cluster IP, ready endpoint on this node")
+        assert step(single, "export", "told to Mesh_10_0_0_2").record == "Service shop/web"
+        assert step(single, "kernel-route", "nothing of ours is to be there").outcome == "info"
+        other = scene.explain("10.96.0.77")
+        assert step(other, "longest-match", "the longest match is 10.96.0.0/16, by this node")
+
+    on((A, B, CLUSTER_IPS, LOCAL, endpoints(("a", True))), test)
 
 
 def test_a_prefix_that_was_withdrawn_says_when() -> None:
