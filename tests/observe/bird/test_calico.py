@@ -1,4 +1,4 @@
-"""What Calico's tools read is what they read from a BIRD that runs the same node."""
+"""What Calico's tools, and bird_exporter, read is what they read from a BIRD that runs the same node."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.observe.bird import calico
+from tests.observe.bird import calico, exporter
 from tests.observe.bird.scene import EXT, MESH, Side
 
 pytestmark = [pytest.mark.netns, pytest.mark.daemon("bird1")]
@@ -71,3 +71,22 @@ def test_details(sides: tuple[Side, Side], name: str) -> None:
         assert ours[key] == theirs[key]
     assert "imported" in ours["Routes"]
     assert ours.keys() - {"GR recovery"} == theirs.keys()
+
+
+def test_bird_exporter(sides: tuple[Side, Side]) -> None:
+    """Numbers of routes are those of BIRD; changes are not counted, but for what could not be used."""
+    for name in ("bird.ctl", "bird6.ctl"):
+        theirs, ours = (exporter.protocols(side.machine.directory / name) for side in sides)
+        assert list(ours) == list(theirs)
+        for protocol, seen in ours.items():
+            known = theirs[protocol]
+            assert (seen.kind, seen.up, seen.imported, seen.preferred) == (
+                known.kind,
+                known.up,
+                known.imported,
+                known.preferred,
+            )
+            if protocol != "kernel1":  # BIRD programs what cannot be reached as unreachable
+                assert seen.exported == known.exported
+            assert seen.changes.keys() == known.changes.keys()
+    assert exporter.protocols(sides[1].machine.directory / "bird.ctl")[EXT].filtered == 2

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import socket
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -331,3 +333,27 @@ async def test_garbage_gets_a_reply_for_each_line(wire: Wire) -> None:
             replies = [await client.reply() for _ in range(data.count(b"\n") + 2)]
             assert all(9000 <= one.code < 9999 for one in replies[:-1])
             assert replies[-1].code == 0
+
+
+def test_a_reflector_with_sockets_imports_no_more_than_it_needs() -> None:
+    """As without them: its memory is that of its modules."""
+    program = (
+        "import sys\n"
+        "from routed.daemon import reflector\n"
+        "reflector._without_tls()\n"
+        "import routed.rr.process\n"
+        "before = set(sys.modules)\n"
+        "import routed.observe.bird.outlet\n"
+        "print(*(name for name, module in sys.modules.items() if module and name not in before))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    others = {name for name in done.stdout.split() if not name.startswith("routed.observe")}
+    assert others <= {
+        "routed.next_hops",
+        "routed.kernel",
+        "routed.kernel.base",
+        "array",
+        "fcntl",
+        "resource",
+        "fnmatch",
+    }
