@@ -86,6 +86,8 @@ def test_a_reflector_without_records_imports_no_more_than_it_needs() -> None:
                 "ssl",
                 "_ssl",
                 "_hashlib",
+                "h11",
+                "prometheus_client",
             ),
             *("routed.agent", "routed.cli", "routed.resources", "routed.datastore", "routed.kernel"),
         }

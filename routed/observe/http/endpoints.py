@@ -13,7 +13,7 @@ from routed.bgp.transport import Endpoint as Address
 from routed.observe import documents
 from routed.observe.http import actions, parameters
 from routed.observe.http.actions import find_peer
-from routed.observe.http.guard import PAGE_HEADERS, check_acceptable, check_action, check_host
+from routed.observe.http.guard import PAGE_HEADERS, check_acceptable, check_action, check_host, check_site
 from routed.observe.http.messages import (
     EVENT_STREAM,
     JSON,
@@ -49,10 +49,12 @@ class Site:
         self.endpoints = endpoints
         self._listen = listen
         self._rates: Rates | None = None
+        if options.looking_glass and listen is not None:
+            self.rates  # noqa: B018 - the page shows what was before it was opened
 
     @property
     def rates(self) -> Rates:
-        """Takes samples from the first question on."""
+        """Takes samples from the first question on; from the start where the page is served."""
         if self._rates is None:
             self._rates = Rates(self.observed)
             self._rates.start()
@@ -67,6 +69,7 @@ class Site:
         """What a request gets. Raises HttpError."""
         if self._listen is not None:
             check_host(request, self._listen.address)
+            check_site(request)
         endpoint, path = find(self.endpoints, request.method, request.segments)
         if endpoint.method == "POST":
             check_action(request)

@@ -42,6 +42,9 @@ PAGE_HEADERS: Final = (
     ),
 )
 
+#: What browsers say of a request that our own page sends, or a person (Fetch Metadata).
+_OWN_SITES: Final = ("same-origin", "none")
+
 
 def check_host(request: Request, listen: Address) -> None:
     """Raises HttpError where the request is for another host than loopback, or `listen`."""
@@ -54,12 +57,20 @@ def check_host(request: Request, listen: Address) -> None:
         )
 
 
+def check_site(request: Request) -> None:
+    """Raises HttpError where a browser says that another site's page sends this by itself: it could not read
+    the answer, but have much work done. To follow a link from there is fine."""
+    site = request.headers.get("sec-fetch-site", "none")
+    if site not in _OWN_SITES and request.headers.get("sec-fetch-mode") != "navigate":
+        raise HttpError(HTTPStatus.FORBIDDEN, "this is not for pages of other sites")
+
+
 def check_action(request: Request) -> None:
     """Raises HttpError where a request that changes something may come from another site's page."""
-    site = request.headers.get("sec-fetch-site", "same-origin")
+    site = request.headers.get("sec-fetch-site", "none")
     origin = request.headers.get("origin")
     host = request.headers.get("host", "")
-    if site not in ("same-origin", "none") or (origin is not None and origin != f"http://{host}"):
+    if site not in _OWN_SITES or (origin is not None and origin != f"http://{host}"):
         raise HttpError(HTTPStatus.FORBIDDEN, "actions are not for pages of other sites")
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() != JSON:

@@ -71,6 +71,8 @@ class HttpOutlet:
             self._made = self._path.lstat()
         self._loop.add_reader(self._socket, self._on_first)
         self._log.info(f"serving {_NAMES[self._kind]}", at=self._where)
+        if self._options.looking_glass and self._kind == "api" and self._endpoint is not None:
+            self._on_first()  # the page is to show rates of the time before it was opened
 
     async def close(self) -> None:
         """End: requests at work get a moment, the others none. The socket's file is gone."""

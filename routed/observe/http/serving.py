@@ -42,7 +42,8 @@ class Server:
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._again: asyncio.TimerHandle | None = None
-        self._tasks: dict[asyncio.Task[None], Connection | None] = {}
+        self._tasks: dict[asyncio.Task[None], Connection | socket.socket] = {}
+        """The socket first, and then the connection that has it."""
         self._errors = Seldom(self._loop, self._say_error, burst=ERRORS_SAID, seconds=ERROR_TIME)
         self._exhausted = Seldom(self._loop, self._say_exhausted, burst=1, seconds=ERROR_TIME)
 
@@ -60,10 +61,11 @@ class Server:
             self._socket.close()
             self._socket = None
         for task, connection in self._tasks.items():
-            if connection is not None:
+            if isinstance(connection, Connection):
                 connection.closing = True
-            if connection is None or not connection.answering:
-                task.cancel()
+                if connection.answering:
+                    continue
+            task.cancel()
         tasks = list(self._tasks)
         if tasks:
             await asyncio.wait(tasks, timeout=END_TIME)
@@ -96,15 +98,15 @@ class Server:
                 sock.close()
                 continue
             task = self._loop.create_task(self._serve(sock, _come_later if busy else self._answer))
-            self._tasks[task] = None
-            task.add_done_callback(self._tasks.pop)
+            self._tasks[task] = sock
+            task.add_done_callback(self._forget)
 
     def _evict(self) -> bool:
         """End the connection that has asked for nothing for longest. False where all are at work."""
         waiting = [
             (connection.waiting_since, task, connection)
             for task, connection in self._tasks.items()
-            if connection is not None and not connection.answering and not connection.closing
+            if isinstance(connection, Connection) and not (connection.answering or connection.closing)
         ]
         if not waiting:
             return False
@@ -113,13 +115,17 @@ class Server:
         task.cancel()
         return True
 
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        left = self._tasks.pop(task)
+        if isinstance(left, socket.socket):  # ended before a connection was made of it
+            left.close()
+
     async def _serve(self, sock: socket.socket, answer: Answer) -> None:
         reader = asyncio.StreamReader()
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
             transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, sock)
-        except (OSError, asyncio.CancelledError):
-            sock.close()
+        except OSError:
             return
         try:
             writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)

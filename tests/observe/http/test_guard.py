@@ -87,6 +87,25 @@ def test_actions_are_not_for_pages_of_others(name: str) -> None:
     virtual(body)()
 
 
+FETCHES: dict[str, tuple[dict[str, str], int]] = {
+    "a script of ours": ({"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}, 200),
+    "a person": ({"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate"}, 200),
+    "a link from elsewhere": ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}, 200),
+    "a script of others": ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}, 403),
+    "one of another port": ({"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors"}, 403),
+}
+
+
+@pytest.mark.parametrize("name", FETCHES)
+def test_pages_of_others_cannot_make_it_work(name: str) -> None:
+    async def body(wire: Wire) -> None:
+        headers, status = FETCHES[name]
+        async with api_of(observed(Router(wire, 1)), listen="127.0.0.1:9179") as here:
+            assert (await here.get("/api/v1/status", **headers)).status == status
+
+    virtual(body)()
+
+
 @virtual
 async def test_nobody_is_told_that_other_origins_may_read(wire: Wire) -> None:
     async with api_of(observed(Router(wire, 1)), listen="127.0.0.1:9179") as here:
