@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: The server streams an answer; it has so many routes at most.
 PAGE: Final = 1_000_000
 #: The widths of the columns are worked out from so many routes.
-_SAMPLE: Final = 2000
+_SAMPLE: Final = 10_000
 COLUMNS: Final = (
     Column(""),
     Column("PREFIX"),
@@ -101,7 +101,7 @@ def routes(
     }
     details = target is not None and not longer
     if counted:
-        found = sum(map(len, RouteStream(client, query).rows()))
+        found = _count(client, query)
         write([str(found)])
     elif how.watch is not None or (details and how.output == "table"):
         found = _whole(client, query, how, details=details)
@@ -119,6 +119,18 @@ def _one_of(flags: dict[str, bool]) -> str | None:
     if len(given) > 1:
         raise CommandError(f"--{given[0]} and --{given[1]}: give one of them")
     return given[0] if given else None
+
+
+def _count(client: Client, query: Parameters) -> int:
+    """How many routes there are; as many as `limit` lets through where that is less."""
+    first = RouteStream(client, {**query, "limit": 1})
+    found = sum(map(len, first.rows()))
+    if first.next is None:
+        return found
+    if first.total >= 0 and query["limit"] == PAGE:
+        return first.total
+    # The server does not know without looking at each.
+    return sum(map(len, RouteStream(client, query).rows()))
 
 
 def _whole(client: Client, query: Parameters, how: Shown, *, details: bool) -> int:

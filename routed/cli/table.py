@@ -113,8 +113,9 @@ class Layout:
         """A line of safe cells; of any cells where they are ASCII and print."""
         if colours is None:
             line = self._format % tuple([cells[at] for at in self._shown])
-            # Octets that are as long as the layout says: no need to look at every cell.
-            if len(line) == self._total and line.isascii() and line.isprintable():
+            # Nothing to escape, and nothing to cut: no need to look at every cell.
+            fits = self._screen.columns is None or len(line) == self._total
+            if fits and line.isascii() and line.isprintable():
                 return line.rstrip()
         return self._line(cells, colours)
 

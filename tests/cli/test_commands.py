@@ -250,6 +250,22 @@ def test_no_routes_are_a_document_too(api: ApiServer) -> None:
     assert yaml.safe_load(run("routes", "-o", "yaml").stdout) == wanted
 
 
+@pytest.mark.parametrize(
+    ("total", "limit", "questions"), [(700, (), 1), (-1, (), 2), (700, ("--limit", "9"), 2)]
+)
+def test_routes_are_counted_by_the_server_where_it_can(
+    api: ApiServer, total: int, limit: tuple[str, ...], questions: int
+) -> None:
+    def answer(request: Asked) -> documents.Routes:
+        if request.query["limit"] == "1":
+            return documents.Routes(routes=[route()], total=total, next="10.244.0.0/26")
+        return routes(*[route()] * min(700, int(request.query["limit"])))
+
+    api.answers["/api/v1/routes"] = answer
+    assert run("routes", "--count", *limit).stdout == ("9\n" if limit else "700\n")
+    assert len(api.asked) == questions
+
+
 def test_routes_of_a_server_that_writes_json_otherwise(api: ApiServer) -> None:
     api.answers["/api/v1/routes"] = msgspec.json.format(
         msgspec.json.encode(routes(route(), route())), indent=1
