@@ -302,6 +302,10 @@ class NextHops:
         """The gateway of a static route."""
         return self._locals[family].statics.get(nlri)
 
+    def ways(self, family: Family, nlri: bytes, kind: SourceKind) -> tuple[AlienHop, ...]:
+        """The ways of a DIRECT or KERNEL route; none: there is no such route."""
+        return self._locals[family].ways[kind].get(nlri, ())
+
     def own_address(self, address: Address, *, there: bool) -> None:
         """An address of this host came or went."""
         self._own[address] += 1 if there else -1

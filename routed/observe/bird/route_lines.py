@@ -79,15 +79,15 @@ class RouteLines:
         prefix = prefix_text(nlri, self._family) if first else ""
         if isinstance(route, OriginatedRoute):
             text: Text = (self._static(nlri, route, mark), ())
-        elif mark == " !":
-            text = self._text(route, mark, attributes or route.attributes)
+        elif mark == " !" or not route.source.kind.bgp:
+            text = self._text(nlri, route, mark, attributes or route.attributes)
         else:
             key = (route, best, attributes or route.attributes)
             known = self._texts.get(key)
             if known is None:
                 if len(self._texts) >= REMEMBERED:
                     self._texts.clear()
-                known = self._texts[key] = self._text(route, mark, key[2])
+                known = self._texts[key] = self._text(nlri, route, mark, key[2])
             text = known
         yield Line(ROUTE, f"{prefix:<18} {text[0]}")
         for way in text[1]:
@@ -98,18 +98,18 @@ class RouteLines:
             else:
                 yield self._details(route, attributes)
 
-    def _text(self, path: Path, mark: str, attributes: AttributeSet) -> Text:
+    def _text(self, nlri: bytes, path: Path, mark: str, attributes: AttributeSet) -> Text:
         name = self.names(path)
         since = self._since.get(name) or short_time(0)
-        way, more, start = self._way(path)
+        way, more, start = self._way(nlri, path)
         return f"{way} [{name} {since}{start}]{mark} {_info(path, attributes)}", more
 
-    def _way(self, path: Path) -> tuple[str, tuple[str, ...], str]:
+    def _way(self, nlri: bytes, path: Path) -> tuple[str, tuple[str, ...], str]:
         """Where a route leads; the ways where there are several; and ` from PEER` where its next hop is not
         the peer."""
         kind = path.source.kind
         if not kind.bgp:
-            return _local_way(path), (), ""
+            return *self._local_way(nlri, path), ""
         hop = path.attributes.next_hop
         if path.hop is None:
             # Nobody knows the ways here.
@@ -122,6 +122,22 @@ class RouteLines:
             return f"via {ways[0].gateway} on {ways[0].interface}", (), _from(path, ways[0].gateway.packed)
         more = tuple(f"\tvia {one.gateway} on {one.interface} weight 1" for one in ways)
         return "multipath", more, _from(path, b"")
+
+    def _local_way(self, nlri: bytes, path: Path) -> Text:
+        """Where a route leads that no peer gave."""
+        kind = path.source.kind
+        if kind in (SourceKind.STATIC, SourceKind.ALLOCATED):
+            return "blackhole", ()
+        ways = () if self._next_hops is None else self._next_hops.ways(self._family, nlri, kind)
+        # Networks of several interfaces BIRD shows by one of them, whose route is the best.
+        if len(ways) > 1 and kind is SourceKind.KERNEL:
+            return "multipath", tuple(
+                f"\tvia {way.gateway or '?'} on {way.interface or '?'} weight 1" for way in ways
+            )
+        gateway = path.attributes.next_hop
+        if any(gateway):
+            return f"via {ip_address(gateway[:16])} on {path.interface or '?'}", ()
+        return "blackhole" if path.interface is None else f"dev {path.interface}", ()
 
     def _static(self, nlri: bytes, route: OriginatedRoute, mark: str) -> str:
         """A static route that is in no RIB."""
@@ -144,16 +160,6 @@ class RouteLines:
                 self._attributes.clear()
             known = self._attributes[key] = block(_detail_lines(path, attributes))
         return known
-
-
-def _local_way(path: Path) -> str:
-    """Where a route leads that no peer gave."""
-    if path.source.kind in (SourceKind.STATIC, SourceKind.ALLOCATED):
-        return "blackhole"
-    gateway = path.attributes.next_hop
-    if any(gateway):
-        return f"via {ip_address(gateway[:16])} on {path.interface or '?'}"
-    return "blackhole" if path.interface is None else f"dev {path.interface}"
 
 
 def _detail_lines(path: Path, attributes: AttributeSet | None) -> Iterator[Line]:

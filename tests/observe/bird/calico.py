@@ -153,7 +153,7 @@ def status(path: Path) -> Status:
 
 _ROUTE = re.compile(
     r"^(?P<destination>\S+)?\s+(?:via (?P<gateway>\S+) on (?P<interface>\S+)|dev (?P<device>\S+)"
-    r"|(?P<kind>blackhole|unreachable|prohibited)) \[(?P<source>\S+) (?P<since>\S+)(?: from \S+)?\]"
+    r"|(?P<kind>blackhole|unreachable|prohibited|multipath)) \[(?P<source>\S+) (?P<since>\S+)(?: from \S+)?\]"
     r"(?P<best> \*)?(?: !)? \((?P<metric>[^)]*)\)(?: \[.*\])?$"
 )
 _SOURCES = {"kernel1": "kernel", "static1": "static", "direct1": "direct"}

@@ -120,6 +120,8 @@ def side(lab: Lab, daemon: str) -> Iterator[Side]:
     node2 = _as_node2(others, "192.0.2.9/24")
     node1.pod("pod", "cali0", ("10.244.1.1", "fd00:10:244:1::1"))
     node1.ip("route", "add", "172.16.0.0/16", "via", "192.0.2.51")
+    ways = [word for one in ("192.0.2.50", "192.0.2.51") for word in ("nexthop", "via", one)]
+    node1.ip("route", "add", "172.31.0.0/16", *ways)
     records = Records(lab.directory / "records")
     records.put("cluster", _records(node1, node2))
     if daemon == "bird":
@@ -179,13 +181,14 @@ def _announce(ext: RawPeer, mesh: RawPeer, ext6: RawPeer) -> None:
     )
     mesh.announce("10.57.0.0/16", local_pref=200, next_hop="172.16.5.5")
     mesh.announce("10.58.0.0/16", local_pref=2147483000)
+    mesh.announce("10.59.0.0/16", local_pref=200, next_hop="172.31.5.5")
     mesh.announce("10.244.1.7/32", local_pref=100)
     ext6.announce("2001:db8:5::/48", "::/0", as_path=(65001,))
 
 
 def settled(side: Side) -> bool:
     count = side.v4("show route count").last
-    assert count.startswith("15 of 15 routes for 14"), count
+    assert count.startswith("17 of 17 routes for 16"), count
     assert side.v6("show route count").last.startswith("5 of 5 routes for 5")
     if side.daemon == "bird":
         assert "Graceful" not in str(side.v4("show status")), "BIRD waits for its peers"
