@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -20,10 +20,16 @@ from routed import __version__, log
 from routed.bgp.nlri import to_text
 from routed.bgp.peer import Peer
 from routed.bgp.speaker import Speaker
+from routed.observe.observed import Observed
 from routed.observe.views.peer_fields import PeerSummaries, agreed, protection
 from routed.observe.views.status import incidents
 from routed.observe.views.text import plain
 
+if TYPE_CHECKING:
+    from routed.kernel_writer import KernelWriter
+
+#: Routes that are not in the kernel, of which the status gives the reason: at most so many of each family.
+MOST_NOT_INSTALLED: Final = 100
 #: Changes within this time share one write, seconds.
 WRITE_TIME: Final = 0.1
 #: So much of the time may go into writing: where a write takes long there are fewer.
@@ -87,6 +93,47 @@ def speaker_document(speaker: Speaker) -> Document:
         "routes": {family.name.lower(): len(rib.routes) for family, rib in speaker.ribs.items()},
         "announced": announced(speaker),
         "incidents": incidents(speaker),
+    }
+
+
+def process_document(observed: Observed, writer: KernelWriter | None = None) -> Document:
+    """The whole status. Where the process has no records, or no `writer` of kernel routes, there is nothing
+    in their place."""
+    compiler, state = observed.compiler, observed.datastore
+    routes = {} if compiler is None else compiler.originated
+    return {
+        "node": observed.node,
+        **speaker_document(observed.speaker),
+        "originated": [
+            {
+                "prefix": str(network),
+                "kind": route.kind.value,
+                "reason": route.reason,
+                "record": str(route.record),
+                "advertise": route.advertise,
+                "blackhole": route.blackhole,
+            }
+            for network, route in sorted(routes.items(), key=lambda item: str(item[0]))
+        ],
+        "datastore": None
+        if state is None
+        else {
+            "synced": state.synced,
+            "lost_since": state.lost_since.isoformat() if state.lost_since else None,
+            "lost_reason": state.lost_reason if state.lost_since else None,
+        },
+        "problems": list(observed.problems()),
+        "kernel": None if writer is None else _kernel_document(observed, writer),
+    }
+
+
+def _kernel_document(observed: Observed, writer: KernelWriter) -> Document:
+    fib = writer.fib
+    return {
+        "error": observed.kernel_error() or None,
+        "installed": {family.name.lower(): len(routes) for family, routes in fib.installed.items()},
+        "failed": [f"{error.name}: {error.text}" for error in fib.failed.values()],
+        "not_installed": writer.not_installed(MOST_NOT_INSTALLED),
     }
 
 

@@ -16,7 +16,8 @@ import pytest
 import yaml
 
 from routed import log
-from routed.agent import Agent, AgentOptions
+from routed.agent import Agent
+from routed.agent_options import AgentOptions
 from routed.bgp import handover
 from routed.bgp.config import SpeakerConfig
 from routed.bgp.nlri import Family, to_text

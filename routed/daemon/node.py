@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from routed import daemon, log
-from routed.agent import Agent, AgentOptions
+from routed.agent import Agent
+from routed.agent_options import AgentOptions
 from routed.datastore import AbsentError, Wanted, as_environ_says, open_datastore
 from routed.intent.options import Options
 from routed.rr.standalone import raise_descriptor_limit

@@ -18,7 +18,7 @@ from routed import daemon
 if TYPE_CHECKING:
     import asyncio
 
-    from routed.agent import AgentOptions
+    from routed.agent_options import AgentOptions
     from routed.bgp.transport import Endpoint
     from routed.rr.standalone import Reflector, Running
     from routed.secret import SecretValue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from routed.agent import AgentOptions
+from routed.agent_options import AgentOptions
 from routed.bgp.transport import Endpoint
 from routed.intent.options import Options
 from routed.rr.standalone import Reflector, Running

@@ -32,6 +32,7 @@ class ReflectorProcess:
         self._events = EventLog()
         self._speaker: Speaker
         self._route_changes: RouteChanges
+        self._watched: Observed
         self._status: StatusFile | None = None
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -40,16 +41,14 @@ class ReflectorProcess:
         self._log.info("routed starts", version=__version__, node=reflector.own_name)
         speaker = self._speaker = Speaker(reflector.identity, self, sessions=SessionEvents(self._events))
         self._route_changes = RouteChanges(speaker.ribs, self._events)
-        outlets = Outlets(
-            running.observe,
-            Observed(
-                node=reflector.own_name,
-                speaker=speaker,
-                events=self._events,
-                route_changes=self._route_changes,
-                reflector=True,
-            ),
+        self._watched = Observed(
+            node=reflector.own_name,
+            speaker=speaker,
+            events=self._events,
+            route_changes=self._route_changes,
+            reflector=True,
         )
+        outlets = Outlets(running.observe, self._watched)
         await outlets.start()
         if running.status_file is not None:
             from routed.status import StatusFile
@@ -91,16 +90,9 @@ class ReflectorProcess:
 
     def document(self) -> dict[str, Any]:
         """The whole status: as the agent's, with nothing where it has records and the kernel."""
-        from routed.status import speaker_document
+        from routed.status import process_document
 
-        return {
-            "node": self._reflector.own_name,
-            **speaker_document(self._speaker),
-            "originated": [],
-            "datastore": None,
-            "problems": [],
-            "kernel": None,
-        }
+        return process_document(self._watched)
 
 
 def log_start(logger: log.Logger, speaker: Speaker, **fields: object) -> None:

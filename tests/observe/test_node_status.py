@@ -15,7 +15,8 @@ from typing import Any, cast
 import jsonschema
 import pytest
 
-from routed.agent import Agent, AgentOptions
+from routed.agent import Agent
+from routed.agent_options import AgentOptions
 from routed.bgp.attributes import originate
 from routed.bgp.nlri import Family, from_network
 from routed.bgp.path import Router as PathRouter

@@ -9,7 +9,8 @@ from dataclasses import replace
 from ipaddress import IPv4Interface, ip_address, ip_interface, ip_network
 from typing import Any
 
-from routed.agent import _NOBODY, Agent, AgentOptions
+from routed.agent import _NOBODY, Agent
+from routed.agent_options import AgentOptions
 from routed.bgp.attributes import originate
 from routed.bgp.config import PeerConfig
 from routed.bgp.nlri import Family, from_network
@@ -32,14 +33,10 @@ from routed.kernel.base import (
 )
 from routed.kernel.base import Snapshot as KernelSnapshot
 from routed.kernel.dryrun import NullFib, NullMonitor
-from routed.kernel_learner import KernelLearner
-from routed.kernel_writer import KernelWriter
 from routed.next_hops import NextHops
 from routed.observe.documents import Explanation
 from routed.observe.explain import explain
-from routed.observe.observed import Observed
 from routed.observe.recorder import SessionEvents
-from routed.observe.route_changes import RouteChanges
 from routed.resources import (
     AffinityState,
     BlockAffinity,
@@ -100,7 +97,7 @@ class Scene:
         agent = self.agent = Agent(AgentOptions(Options(node, **options)), None)  # type: ignore[arg-type]
         next_hops = NextHops() if kernel else None
         self.fib = MemoryFib() if kernel else NullFib()
-        speaker = self.speaker = agent._speaker = Speaker(
+        speaker = self.speaker = Speaker(
             _NOBODY,
             agent,
             network=wire.host("10.0.0.1", "fd00::1"),
@@ -109,13 +106,9 @@ class Scene:
             sessions=SessionEvents(agent._events),
         )
         wire.at_end.append(lambda: speaker.close(graceful=False))
-        agent._route_changes = RouteChanges(speaker.ribs, agent._events)
+        agent._wire(speaker, self.fib, NullMonitor(), next_hops)
         wire.at_end.append(agent._route_changes.close)
-        self.writer = agent._writer = KernelWriter(
-            self.fib, speaker.ribs, agent.on_status, next_hops=next_hops, rerank=speaker.rerank
-        )
-        self.learner = agent._learner = KernelLearner(NullMonitor(), speaker, self.writer, next_hops)
-        self.observed: Observed = agent._observed(next_hops)
+        self.writer, self.learner, self.observed = agent._writer, agent._learner, agent._watched
         if kernel:
             self.learner.learn(
                 KernelSnapshot(
@@ -127,12 +120,12 @@ class Scene:
                     (),
                 )
             )
-        agent._take(Snapshot(tuple(records)))
+        agent._follower.take(Snapshot(tuple(records)))
         self.settle()
 
     def change(self, *records: Record, gone: Iterable[Key] = ()) -> None:
         """Records change."""
-        self.agent._take(Changes(tuple(records), tuple(gone)))
+        self.agent._follower.take(Changes(tuple(records), tuple(gone)))
         self.settle()
 
     def settle(self) -> None:
