@@ -279,6 +279,9 @@ class Speaker:
         self._convergence.forget(name)
         self.sessions.on_peer_shut_down(peer, message)
         peer.take_down(message)
+        # Routes may have outlived an earlier session; nothing is to be had of this peer now.
+        self._attached[peer].down(frozenset(), None)
+        self._schedule_flush()
         self._listener.on_status()
 
     def bring_up_peer(self, name: str) -> None:

@@ -178,6 +178,19 @@ async def test_a_client_of_a_range_stays_out_while_it_is_shut_down(wire: Wire) -
 
 
 @virtual
+async def test_routes_that_outlived_their_session_go_too(wire: Wire) -> None:
+    a, b = await pair(wire)
+    await until(lambda: b.converged is not None)
+    b.kill()
+    await until(lambda: a.established() == 0)
+    assert THERE in a.table(), "kept while b restarts"
+    a.speaker.shut_down_peer(TO_B)
+    await until(lambda: THERE not in a.table(), within=1)
+    await passes(a, 500)
+    assert list(a.table()) == [HERE]
+
+
+@virtual
 async def test_shutting_down_one_peer_does_not_touch_another(wire: Wire) -> None:
     a, b, c = Router(wire, 1), Router(wire, 2), Router(wire, 3)
     c.originate(HERE)
