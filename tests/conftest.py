@@ -10,12 +10,32 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from routed import daemon
 from tests import browser, daemons, netns
 
+#: How the names of variables begin that routed, clients of datastores and terminals read.
+_READ = (
+    *("ROUTED_", "CALICO_", "BGP_", "ETCD_", "K8S_", "KUBE", "DATASTORE_TYPE", "WAIT_FOR_DATASTORE"),
+    *("NAMESPACE", "NODENAME", "USE_POD_CIDR", "XDG_RUNTIME_DIR"),
+    *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_", "GITHUB_ACTIONS"),
+)
+_KEPT = ("ROUTED_LONG_TESTS",)
+
+# What the shell that starts the tests has set is no part of them.
+for _name in [name for name in os.environ if name.startswith(_READ) and name not in _KEPT]:
+    del os.environ[_name]
 # Many processes of one name run in tests, some at the same time: a socket is where a test asks for one.
-os.environ.setdefault("ROUTED_API", "none")
+os.environ["ROUTED_API"] = "none"
+
+# Machines that test are shared, and slow at times: no example has a deadline. Continuous integration tries
+# the same examples each time, so that a change is to blame when it fails; others try new ones.
+settings.register_profile("routed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "routed-ci", settings.get_profile("routed"), derandomize=True, database=None, print_blob=True
+)
+settings.load_profile("routed-ci" if os.environ.get("CI") else "routed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
