@@ -40,6 +40,7 @@ def _down(question: PeerQuestion) -> bool:
 
 #: From the records to the kernel.
 PREFIX_GATES: tuple[Gate[PrefixQuestion], ...] = (
+    Gate("datastore", "Are the records known?", records.datastore, _missing),
     Gate("pool", "Which IPPool holds it?", records.pool, _missing),
     Gate("service", "Is it an address of a service, and announced?", records.service, _missing),
     Gate("block", "Which block is it, or is it in?", records.block, _missing),
@@ -72,6 +73,7 @@ LOOKUP_GATES: tuple[Gate[AddressQuestion], ...] = (
 )
 #: From the records to the session.
 PEER_GATES: tuple[Gate[PeerQuestion], ...] = (
+    Gate("datastore", "Are the records known?", records.datastore, _down),
     Gate("target", "Is there anything of this name?", peering.target, _always),
     Gate("node", "Can this node have sessions?", peering.local_end, _down),
     Gate("peering", "Which record and rule make the peering?", peering.peering, _always),

@@ -211,7 +211,7 @@ CAUSES: tuple[Cause, ...] = (
     _cause(
         "tcp",
         r"timed out",
-        "nothing answers: a firewall on port 179, a wrong address, or a host that is down",
+        "nothing answers: a firewall, a wrong address, a host that is down, or a password at the other end",
     ),
     _cause(
         "tcp",
@@ -373,6 +373,8 @@ def state_text(peer: Peer) -> str:
     what = _STATES[state]
     if state is State.ACTIVE and peer.config.passive:
         what = "waits for the peer to connect: see that its BGP runs, and has this node as a peer"
+        if peer.config.password is not None:
+            what += ", with the same password"
     return f"{state.name.capitalize()}: {what}{error}"
 
 

@@ -15,12 +15,25 @@ from routed.intent.why_service import (
 )
 from routed.ipam_blocks import Verdict, is_tunnel, judge, pod_of
 from routed.observe.explain.gates import Finding, notes, passes, stops, stops_by
-from routed.observe.explain.question import PrefixQuestion
+from routed.observe.explain.question import PeerQuestion, PrefixQuestion
 from routed.observe.explain.rules import FAMILY_TEXT
 from routed.resources import BGPConfiguration, EncapsulationMode, IPAMBlock, IPPool, Key, Node, Service
 from routed.resources import Network as AnyNetwork
 
 _CONFIGURATION = Key(BGPConfiguration.kind, "default")
+
+
+def datastore(question: PrefixQuestion | PeerQuestion) -> Iterator[Finding]:
+    """Whether the records are known, and of now."""
+    state = question.observed.datastore
+    if state is None:
+        return
+    since = "" if state.lost_since is None else f" since {state.lost_since.isoformat(timespec='seconds')}"
+    reason = f": {state.lost_reason}" if since and state.lost_reason else ""
+    if not state.synced:
+        yield stops(f"the records are not known yet: the datastore has not been read{reason}")
+    elif since:
+        yield notes(f"the datastore is away{since}{reason}; the records are as they were before")
 
 
 def pool(question: PrefixQuestion) -> Iterator[Finding]:

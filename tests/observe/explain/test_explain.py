@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -367,6 +368,21 @@ def test_pod_cidrs_of_host_local_ipam() -> None:
     cidrs = {name: (ip_network(f"10.65.{number}.0/24"),) for number, name in enumerate("ab", 1)}
     records = (node("a", 1, pod_cidrs=cidrs["a"]), node("b", 2, pod_cidrs=cidrs["b"]))
     on(records, test, use_pod_cidr=True)
+
+
+def test_a_datastore_that_is_away_is_told_and_stops_nothing() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.peer(2)
+        state = scene.observed.datastore
+        assert state is not None
+        state.lost_since, state.lost_reason = datetime(2026, 11, 20, 3, tzinfo=UTC), "no\x1b leader"
+        for target in (OURS, "b"):
+            said = scene.explain(target)
+            assert said.ok
+            away = step(said, "datastore", "is away since 2026-11-20T03:00:00+00:00: no\ufffd leader")
+            assert away.outcome == "info"
+
+    on(BASE, test)
 
 
 # Addresses

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,13 @@ async def unreachable(scene: Scene) -> None:
 async def link_is_down(scene: Scene) -> None:
     await theirs(scene)
     scene.link_down()
+
+
+async def not_read_yet(scene: Scene) -> None:
+    state = scene.observed.datastore
+    assert state is not None
+    state.synced = False
+    state.lost_since, state.lost_reason = datetime.now(UTC), "connection refused"
 
 
 async def kernel_is_missing(scene: Scene) -> None:
@@ -228,6 +236,7 @@ SAME_CLUSTER = (
 WIREGUARD: dict[str, Any] = {"wireguard_interface_ipv4_address": IPv4Address("10.9.0.1")}
 
 PREFIX_CASES = (
+    Case("no records yet", "datastore", THEIRS, (), words="not known yet", prepare=not_read_yet),
     Case("in no pool", "pool", "198.51.100.0/24", BASE, words="in no IPPool"),
     Case("around a pool", "pool", "10.0.0.0/8", BASE, "IPPool pool", "spec.cidr", "holds the whole of"),
     Case(
@@ -646,6 +655,7 @@ ADDRESS_CASES = (
 )
 
 PEER_CASES = (
+    Case("no records yet", "datastore", "b", (), words="not known yet", prepare=not_read_yet),
     Case("nothing", "target", "nobody", BASE, words="'nobody' is no prefix"),
     Case("no record of this node", "node", "b", (B,), "Node a", None, "there is no record of this node"),
     Case("no address", "node", "b", (Node(name="a"), B), "Node a", "spec.bgp", "neither an IPv4 nor"),
