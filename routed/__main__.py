@@ -8,8 +8,10 @@ from routed import daemon
 def main() -> None:
     """Read the command line and do what it says; or be the daemon that it asked for."""
     if not daemon.run_handed_over():
-        from routed.cli import app
-
+        try:
+            from routed.cli import app
+        except KeyboardInterrupt:  # Ctrl-C while it is read; from then on each command sees to it
+            raise SystemExit(130) from None
         app()
 
 

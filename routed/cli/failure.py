@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 from typing import NoReturn, ParamSpec
 
 from routed.cli.text import safe
@@ -43,10 +44,7 @@ def ends_well(command: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(command)
     def run(*arguments: P.args, **options: P.kwargs) -> None:
-        # What the terminal's encoding does not have is shown as an escape, and never an error.
-        for stream in (sys.stdout, sys.stderr):
-            if reconfigure := getattr(stream, "reconfigure", None):
-                reconfigure(errors="backslashreplace")
+        _prepare_output()
         try:
             command(*arguments, **options)
             sys.stdout.flush()
@@ -59,8 +57,22 @@ def ends_well(command: Callable[P, None]) -> Callable[P, None]:
             raise SystemExit(Status.INTERRUPTED) from None
         except BrokenPipeError:
             _broken_pipe()
+        except OSError as error:  # of the output: all others have become a CommandError
+            _give_up_output()
+            print(f"routed: cannot write: {safe(error.strerror or str(error))}", file=sys.stderr)
+            raise SystemExit(Status.NO) from None
 
     return run
+
+
+def _prepare_output() -> None:
+    """What the terminal's encoding does not have is shown as an escape, and never an error; and a standard
+    stream that is closed is a place like another."""
+    sys.stdout = sys.stdout or Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
+    sys.stderr = sys.stderr or Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
 
 
 def _flush() -> None:
@@ -71,6 +83,11 @@ def _flush() -> None:
 
 
 def _broken_pipe() -> NoReturn:
-    """Nobody reads any more: end, and have the interpreter not complain when it flushes at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Nobody reads any more."""
+    _give_up_output()
     raise SystemExit(Status.BROKEN_PIPE) from None
+
+
+def _give_up_output() -> None:
+    """What was not written is not: the interpreter would complain when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

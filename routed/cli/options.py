@@ -28,7 +28,12 @@ Socket = Annotated[
 ]
 Node = Annotated[
     str | None,
-    typer.Option("--node", metavar="NAME", help="The node, or reflector, that is asked, where several run."),
+    typer.Option(
+        "--node",
+        metavar="NAME",
+        autocompletion=lambda incomplete: servers.names(incomplete),
+        help="The node, or reflector, that is asked, where several run.",
+    ),
 ]
 Http = Annotated[
     str | None,

@@ -45,10 +45,23 @@ def server(asked: Asked) -> Server:
     return Server(Path(path) if path else _only_one(options.runtime_folder()))
 
 
+def names(beginning: str) -> list[str]:
+    """For the shell's completion: nodes and reflectors that run here, or did, whose names begin so."""
+    try:
+        found = [path.stem for path in _sockets(options.runtime_folder())]
+    except OSError:
+        return []
+    return [name for name in found if name.startswith(beginning) and name.isprintable()]
+
+
+def _sockets(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix == ".sock" and path.is_socket())
+
+
 def _only_one(folder: Path) -> Path:
     """The socket of the only routed that runs."""
     try:
-        sockets = sorted(path for path in folder.iterdir() if path.suffix == ".sock" and path.is_socket())
+        sockets = _sockets(folder)
     except (FileNotFoundError, NotADirectoryError):
         sockets = []
     except PermissionError:

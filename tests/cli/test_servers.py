@@ -47,6 +47,7 @@ def test_several_are_listed(folder: Path) -> None:
     with ExitStack() as running:
         for name in ("worker02", "worker\x1b[2J", "worker01"):
             running.enter_context(serving(folder / f"{name}.sock"))
+        assert servers.names("worker") == ["worker01", "worker02"]
         result = run("status")
         assert result.exit_code == 2
         assert result.stderr == (
@@ -60,6 +61,7 @@ def test_none_is_said_with_where_it_was_looked_for(folder: Path, tmp_path: Path)
     result = run("status")
     assert result.exit_code == 3
     assert str(folder) in result.stderr
+    assert servers.names("") == []
     left_behind(folder / "a.sock")
     assert "nobody answers" in run("status").stderr
     left_behind(folder / "b.sock")

@@ -161,6 +161,22 @@ def test_a_pipe_that_nobody_reads_is_no_error(api: ApiServer) -> None:
             assert process.wait(TIMEOUT) == 141
 
 
+@pytest.mark.parametrize("redirection", [">&-", ">&- 2>&-"])
+def test_a_standard_stream_may_be_closed(api: ApiServer, redirection: str) -> None:
+    """As a supervisor may start a probe."""
+    script = f'exec "$@" {redirection}'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *command("healthcheck")], capture_output=True, text=True, timeout=TIMEOUT
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_full_disk_is_said(api: ApiServer) -> None:
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command("status"), stdout=full, stderr=subprocess.PIPE, timeout=TIMEOUT)
+    assert (done.returncode, done.stderr) == (1, b"routed: cannot write: No space left on device\n")
+
+
 def test_what_an_encoding_does_not_have_is_escaped(api: ApiServer) -> None:
     api.answers["/api/v1/peers"] = documents.Peers(peers=[peer_summary("wörker\u65e5")])
     done = subprocess.run(
