@@ -210,6 +210,8 @@ def show_protocols(view: View, words: list[Word]) -> Reply:
     yield HEADER
     for one in chosen:
         exported = yield from _exported(view, one, told)
+        if view.is_gone(one.peer):
+            continue  # while others were counted
         yield one.line
         for text in _details(view, one, counts, exported):
             yield Line(PROTOCOL_DETAILS, text)
@@ -219,6 +221,8 @@ def show_protocols(view: View, words: list[Word]) -> Reply:
 def _exported(view: View, protocol: Protocol, told: dict[Group, Counter[Source]]) -> Portions[int]:
     """How many routes a protocol is told of. `told` remembers what was counted."""
     peer = protocol.peer
+    if view.is_gone(peer):
+        return 0
     if peer is None:
         writer = view.observed.writer
         return len(writer.fib.installed[view.family]) if protocol.name == "kernel1" and writer else 0

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address, ip_network
 from typing import Final
 
-from routed.bgp.adj_rib_in import paths_of
+from routed.bgp.adj_rib_in import AdjRibIn, paths_of
 from routed.bgp.attributes import AttributeSet
 from routed.bgp.export import why_not_exported
 from routed.bgp.nlri import Family, from_network
-from routed.bgp.path import Path
 from routed.bgp.peer import Peer
 from routed.intent.types import OriginatedRoute
 from routed.observe.bird.protocols import protocols
@@ -25,7 +25,7 @@ from routed.observe.bird.replies import (
     Reply,
     syntax_error,
 )
-from routed.observe.bird.route_lines import RouteLines
+from routed.observe.bird.route_lines import Route, RouteLines
 from routed.observe.bird.statics import hidden_statics
 from routed.observe.bird.view import View
 from routed.observe.bird.words import Word
@@ -36,7 +36,7 @@ PORTION: Final = 512
 #: to sort them would take too long a turn.
 SORTED: Final = 4096
 
-Shown = tuple[Path | OriginatedRoute, AttributeSet | None]
+Shown = tuple[Route, AttributeSet | None]
 """A route, and the attributes to show where they are others than its own."""
 
 
@@ -218,33 +218,33 @@ class _Listing:
         if query.prefix is not None:
             nlri = self._match(query.prefix) if query.longest else query.prefix
             if nlri is not None:
-                yield from self._of(nlri)
+                yield from self._of(nlri, self._all(nlri))
             if not self._routes:
                 raise CommandError(NOT_IN_TABLE, "Network not in table")
             return
-        keys = self._keys()
+        if query.filtered:
+            for table in list(self._rib.sources.values()):
+                if table.hides:
+                    yield from self._portions(list(table.routes), partial(_rejected, table))
+                    yield None
+        else:
+            hidden = [nlri for nlri in self._hidden if nlri not in self._rib.routes]
+            yield from self._portions([*self._rib.routes, *hidden], self._all)
+        if query.count or query.stats:
+            text = f"{self._found} of {self._routes} routes for {self._networks} networks"
+            yield Line(ROUTE_COUNT, text, last=True)
+
+    def _portions(self, keys: list[bytes], routes_of: Callable[[bytes], list[Route]]) -> Reply:
+        """The lines of these prefixes. They were there: the table may change between two portions."""
+        if len(keys) <= SORTED:
+            octets = self._rib.family.address_octets
+            keys.sort(key=lambda nlri: (nlri[1:].ljust(octets, b"\0"), nlri[0]))
         for start in range(0, len(keys), PORTION):
             if start:
                 yield None
                 self._lines.forget()
             for nlri in keys[start : start + PORTION]:
-                yield from self._of(nlri)
-        if query.count or query.stats:
-            text = f"{self._found} of {self._routes} routes for {self._networks} networks"
-            yield Line(ROUTE_COUNT, text, last=True)
-
-    def _keys(self) -> Sequence[bytes]:
-        """The prefixes there are now: the table may change between two portions."""
-        if self._query.filtered:
-            tables = [table for table in self._rib.sources.values() if table.hides]
-            keys = list(dict.fromkeys(nlri for table in tables for nlri in table.routes))
-        else:
-            keys = list(self._rib.routes)
-            keys += [nlri for nlri in self._hidden if nlri not in self._rib.routes]
-        if len(keys) <= SORTED:
-            octets = self._rib.family.address_octets
-            keys.sort(key=lambda nlri: (nlri[1:].ljust(octets, b"\0"), nlri[0]))
-        return keys
+                yield from self._of(nlri, routes_of(nlri))
 
     def _match(self, prefix: bytes) -> bytes | None:
         """The longest prefix in the table that covers one."""
@@ -257,26 +257,20 @@ class _Listing:
                 return nlri
         return None
 
-    def _all(self, nlri: bytes) -> list[Path | OriginatedRoute]:
+    def _all(self, nlri: bytes) -> list[Route]:
         """The routes of a prefix, best first."""
         if self._query.filtered:
-            return [
-                path
-                for table in self._rib.sources.values()
-                if table.hides
-                for path in table.admitted(nlri)
-                if path.ineligible is not None
-            ]
-        found: list[Path | OriginatedRoute] = list(paths_of(self._rib.routes.get(nlri)))
+            tables = [table for table in self._rib.sources.values() if table.hides]
+            return [path for table in tables for path in _rejected(table, nlri)]
+        found: list[Route] = list(paths_of(self._rib.routes.get(nlri)))
         hidden = self._hidden.get(nlri)
         if hidden is not None:
             found.insert(0, hidden)
         return found
 
-    def _of(self, nlri: bytes) -> Reply:
-        """The lines of a prefix, and its part in the counts."""
+    def _of(self, nlri: bytes, routes: list[Route]) -> Reply:
+        """The lines of a prefix with these routes, and its part in the counts."""
         query = self._query
-        routes = self._all(nlri)
         if not routes:
             return
         self._networks += 1
@@ -296,7 +290,7 @@ class _Listing:
             )
             first = False
 
-    def _chosen(self, nlri: bytes, routes: Sequence[Path | OriginatedRoute]) -> Iterator[Shown]:
+    def _chosen(self, nlri: bytes, routes: Sequence[Route]) -> Iterator[Shown]:
         """Those that the export mode is about."""
         member = self._target
         if member is None:
@@ -319,3 +313,8 @@ class _Listing:
                 told.remove((attributes, route.source))
             if is_told is (self._query.export == "export"):
                 yield route, attributes if is_told else None
+
+
+def _rejected(table: AdjRibIn, nlri: bytes) -> list[Route]:
+    """What a source gave that filters, or loop checks, keep out."""
+    return [path for path in table.admitted(nlri) if path.ineligible is not None]

@@ -28,6 +28,10 @@ class View:
         peers = self.observed.speaker.peers.values()
         return sorted((one for one in peers if self.family in _families(one)), key=lambda one: one.name)
 
+    def is_gone(self, peer: Peer | None) -> bool:
+        """Whether a peer is no more, or is another one of the same name."""
+        return peer is not None and self.observed.speaker.peers.get(peer.name) is not peer
+
     def source(self, peer: Peer) -> Source | None:
         """Whom the peer's routes are from; None where it has none."""
         return self.observed.speaker.attachment(peer).sources.get(self.family)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import TypeVar
 
 import pytest
@@ -19,23 +19,25 @@ from routed.bgp.communities import LLGR_STALE
 from routed.bgp.nlri import Family, from_network, to_text
 from routed.bgp.path import Source, SourceKind
 from routed.bgp.rib import LocRib
+from routed.bgp.transport import Endpoint
 from routed.kernel.base import FibError
 from routed.observe.bird.attributes import LINE_OCTETS, attribute_lines, lines
-from routed.observe.bird.commands import Client
+from routed.observe.bird.commands import Client, answer
 from routed.observe.bird.counts import count_routes, giver
-from routed.observe.bird.replies import CommandError, Encoder, Line, Portions
+from routed.observe.bird.replies import CommandError, Encoder, Line, Portions, whole
 from routed.observe.bird.view import View, short_time, symbol
 from routed.observe.bird.words import Word, matcher, split
 from routed.resources import BGPConfiguration, BGPPeer, Node, PeerAddress
 from tests.bgp.routes import ROUTER, nlri
 from tests.bgp.test_speaker import Router
-from tests.observe.bird.here import many, reply_of
+from tests.observe.bird.here import fill, many, reply_of
 from tests.observe.bird.replies import Route, details, routes, rows
 from tests.observe.explain.scene import MemoryFib, Scene, affinity, interface, on, pool
 from tests.observe.views.scene import observed
 from tests.virtual import Wire, run, until, virtual
 
 T = TypeVar("T")
+STOP = object()
 V4, V6 = Family.IPV4, Family.IPV6
 A = Node(name="a", ipv4_address=interface("10.0.0.1/24"), ipv6_address=interface("fd00::1/64"))
 B, C = (
@@ -226,6 +228,39 @@ async def test_paths_that_leave_alike_are_told_once(wire: Wire) -> None:
     for mode, count in (("preexport", 2), ("export", 1), ("noexport", 1)):
         reply = reply_of(view, f"show route {mode} to_10.0.0.2 count")
         assert reply.last == f"{count} of 2 routes for 1 networks"
+
+
+@virtual
+async def test_peers_and_routes_that_go_while_they_are_shown(wire: Wire) -> None:
+    """Between any two portions, and in the middle of one: never an error, and what is shown was there."""
+    for command in (
+        "show protocols all",
+        "show route all",
+        "show route filtered",
+        "disable all",
+        "reload all",
+    ):
+        for turns in range(4):
+            a, b = Router(wire, 1), Router(wire, 2)
+            a.set_peers(a.peer(b), a.peer(b, name="z", remote=Endpoint(ip_address("10.0.0.9"), 179)))
+            b.set_peers(b.peer(a))
+            await until(lambda a=a: a.established() == 1)  # type: ignore[misc]
+            fill(a.speaker, many(20_000))
+            rib = a.speaker.ribs[V4]
+            rib.recheck(next(iter(rib.sources)))
+            view = View(observed(a), V4)
+            lines = whole(answer(view, Client(), command))
+            pauses = 0
+            while pauses < turns and (line := next(lines, STOP)) is not STOP:
+                pauses += line is None
+            for name in list(a.speaker.peers):
+                a.speaker.remove_peer(name)
+            for source in list(rib.sources):
+                rib.drop(source)
+            rest = list(lines)
+            assert all(line is None or line.code < 8000 for line in rest), command
+            a.speaker.close(graceful=False)
+            b.speaker.close(graceful=False)
 
 
 def run_on_a_wire(test: Callable[[Wire], Awaitable[None]]) -> None:
