@@ -311,8 +311,7 @@ class NextHops:
         self._own[address] += 1 if there else -1
         if self._own[address] <= 0:
             del self._own[address]
-        family = Family.IPV4 if address.version == 4 else Family.IPV6
-        self._look_again(self._locals[family].at(address.packed))
+        self._look_again(self._locals[Family.of(address)].at(address.packed))
 
     def link_changed(self, interface: str, *, up: bool) -> None:
         """An interface went up or down."""
@@ -392,7 +391,7 @@ class NextHops:
         return Resolution(gateway.ways, BEHIND_GATEWAY)
 
     def _table(self, hop: Hop) -> _Locals:
-        return self._locals[Family.IPV4 if hop.address.version == 4 else Family.IPV6]
+        return self._locals[Family.of(hop.address)]
 
     def _look_again(self, hops: Iterable[Hop]) -> None:
         """Resolve again; tell of the prefixes behind those that changed."""

@@ -33,20 +33,8 @@ def parse_nlri(data: bytes, max_length: int) -> list[bytes]:
 
     `max_length` is 32 or 128. Raises `BadNlri` where a prefix is longer than that, or than what is left."""
     end = len(data)
-    if end >= _RUN_WORTHWHILE:
-        # Almost every full UPDATE holds prefixes of one length (node blocks of one size, /32s, /24s). Then
-        # the length octets are a slice, one comparison checks them all, and the rest is done in C: 0.04 us
-        # an NLRI for 0.15. If the first length octet repeats at each stride to the end, no other reading is
-        # possible.
-        length = data[0]
-        octets = _OCTETS[length]
-        if (
-            end % octets == 0
-            and length <= max_length
-            and data[::octets].count(length) == end // octets
-            and (not length & 7 or not data[octets - 1 :: octets].translate(None, _CLEAN[length & 7]))
-        ):
-            return [nlri for (nlri,) in iter_unpack(f"{octets}s", data)]
+    if end >= _RUN_WORTHWHILE and (run := _run(data, end, max_length, 0)) is not None:
+        return run
     found: list[bytes] = []
     append = found.append
     at = 0
@@ -70,17 +58,8 @@ def parse_add_path_nlri(data: bytes, max_length: int) -> list[bytes]:
     """The route keys in `data`, which has a path identifier before each prefix (RFC 7911 section 3); the
     trailing bits of each prefix are zero. Arguments and errors are those of `parse_nlri`."""
     end = len(data)
-    if end >= _RUN_WORTHWHILE:
-        # As in `parse_nlri`, with a stride that has room for the identifier.
-        length = data[PATH_ID_OCTETS]
-        octets = PATH_ID_OCTETS + _OCTETS[length]
-        if (
-            end % octets == 0
-            and length <= max_length
-            and data[PATH_ID_OCTETS::octets].count(length) == end // octets
-            and (not length & 7 or not data[octets - 1 :: octets].translate(None, _CLEAN[length & 7]))
-        ):
-            return [key for (key,) in iter_unpack(f"{octets}s", data)]
+    if end >= _RUN_WORTHWHILE and (run := _run(data, end, max_length, PATH_ID_OCTETS)) is not None:
+        return run
     found: list[bytes] = []
     append = found.append
     at = 0
@@ -101,3 +80,22 @@ def parse_add_path_nlri(data: bytes, max_length: int) -> list[bytes]:
             append(data[at:stop])
         at = stop
     return found
+
+
+def _run(data: bytes, end: int, max_length: int, before: int) -> list[bytes] | None:
+    """What is in `data`, where that is prefixes of one length, each with so many octets before it; None: it
+    is not, or it is to be looked at one by one.
+
+    Almost every full UPDATE holds prefixes of one length (node blocks of one size, /32s, /24s). Then the
+    length octets are a slice, one comparison checks them all, and the rest is done in C: 0.04 us an NLRI for
+    0.15. If the first length octet repeats at each stride to the end, no other reading is possible."""
+    length = data[before]
+    octets = before + _OCTETS[length]
+    if (
+        end % octets == 0
+        and length <= max_length
+        and data[before::octets].count(length) == end // octets
+        and (not length & 7 or not data[octets - 1 :: octets].translate(None, _CLEAN[length & 7]))
+    ):
+        return [one for (one,) in iter_unpack(f"{octets}s", data)]
+    return None

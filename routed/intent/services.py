@@ -134,7 +134,7 @@ def _why_announced(
 def _families(service: Service) -> frozenset[IPFamily]:
     if service.ip_families:
         return frozenset(service.ip_families)
-    return frozenset(IPFamily.IPV4 if ip.version == 4 else IPFamily.IPV6 for ip in service.cluster_ips)
+    return frozenset(map(IPFamily.of, service.cluster_ips))
 
 
 def _addresses(service: Service, ranges: ServiceRanges) -> Iterator[tuple[Network, str]]:

@@ -42,6 +42,11 @@ class IPFamily(StrEnum):
     IPV4 = "IPv4"
     IPV6 = "IPv6"
 
+    @classmethod
+    def of(cls, address: Address) -> IPFamily:
+        """The family of an address."""
+        return cls.IPV4 if address.version == 4 else cls.IPV6
+
 
 class AddressType(StrEnum):
     """`EndpointSlice.addressType`."""
@@ -124,7 +129,7 @@ def _read_cluster_ips(spec: Fields) -> tuple[Address, ...]:
 
 def _families_of(addresses: tuple[Address, ...]) -> tuple[IPFamily, ...]:
     """The families of the addresses in their order: clusters older than dual stack write no `ipFamilies`."""
-    return tuple(dict.fromkeys(IPFamily.IPV4 if a.version == 4 else IPFamily.IPV6 for a in addresses))
+    return tuple(dict.fromkeys(map(IPFamily.of, addresses)))
 
 
 def read_endpoint_slice(header: Header, document: Fields) -> EndpointSlice:
