@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
+from ipaddress import ip_address, ip_network
 from urllib.parse import quote
 
 import msgspec
 import pytest
 
+from routed.bgp.config import ClientRange
 from routed.bgp.nlri import Family
+from routed.bgp.path import SourceKind
+from routed.bgp.transport import Endpoint
 from routed.observe import documents
+from routed.observe.events import EventKind
 from routed.observe.http.endpoints import TABLES
 from routed.observe.http.parameters import MOST_ROUTES
 from routed.observe.observed import Observed
 from routed.observe.options import ObserveOptions
+from routed.secret import SecretValue
 from tests.bgp.test_speaker import Router, nlri
 from tests.observe.http.client import JSON_HEADERS, api_of
 from tests.observe.views.scene import observed
@@ -113,9 +118,7 @@ async def test_a_large_table_is_sent_while_the_loop_goes_on(wire: Wire) -> None:
         assert (await client.head()).status_code == 200
         assert (await here.good("/api/v1/status"))["routes"]["ipv4"] == 5000
         for number in range(2500):
-            a.speaker.tables.withdraw(
-                Family.IPV4, nlri(f"10.{number >> 8}.{number & 255}.0/24"), next(iter(_kinds()))
-            )
+            a.speaker.withdraw(Family.IPV4, nlri(f"10.{number >> 8}.{number & 255}.0/24"), SourceKind.STATIC)
         a.speaker.flush()
         body = b""
         while hasattr(event := await client.event(), "data"):
@@ -124,12 +127,6 @@ async def test_a_large_table_is_sent_while_the_loop_goes_on(wire: Wire) -> None:
         prefixes = [route.prefix for route in document.routes]
         assert len(prefixes) == len(set(prefixes))
         assert set(prefixes) >= {f"10.{number >> 8}.{number & 255}.0/24" for number in range(2500, 5000)}
-
-
-def _kinds() -> Any:
-    from routed.bgp.path import SourceKind
-
-    return (SourceKind.STATIC,)
 
 
 WRONG: dict[str, tuple[str, int, str]] = {
@@ -201,13 +198,7 @@ async def test_a_peer_is_found_by_its_address_where_that_says_enough(wire: Wire)
     one, a, b = await pair(wire)
     async with api_of(one) as here:
         assert (await here.good("/api/v1/peers/10.0.0.2"))["name"] == TO_B
-        a.speaker.set_peer(
-            a.peer(
-                b,
-                name="a/b c?",
-                remote=type(a.config.listen[0])(a.config.listen[0].address.__class__("10.0.0.2"), 1790),
-            )
-        )
+        a.speaker.set_peer(a.peer(b, name="a/b c?", remote=Endpoint(ip_address("10.0.0.2"), 1790)))
         assert (await here.good(f"/api/v1/peers/{quote('a/b c?', safe='')}"))["name"] == "a/b c?"
         answered = await here.get("/api/v1/peers/10.0.0.2")
         assert answered.status == 404
@@ -271,7 +262,7 @@ async def test_hostile_texts_stay_data(wire: Wire) -> None:
     evil = '</script><script>alert(1)</script>"\x1b]0;x\x07\r\n\ud800\u2028'
     a.speaker.set_peer(a.peer(b, name=evil, filters=(evil,)))
     a.speaker.peers[evil].session.last_error = evil
-    one.events.publish(next(iter(type(next(iter(one.events.counts))))), evil, evil, reason=[evil])
+    one.events.publish(EventKind.BAD_UPDATE, evil, evil, reason=[evil])
     async with api_of(one) as here:
         for path in ("peers", "events", "status"):
             answered = await here.get(f"/api/v1/{path}")
@@ -299,3 +290,18 @@ async def test_rates_are_sampled_from_the_first_question_on(wire: Wire) -> None:
         samples = (await here.good("/api/v1/rates"))["samples"]
         assert len(samples) == 5
         assert samples[-1]["established"] == 1
+
+
+@virtual
+async def test_a_password_is_nowhere(wire: Wire) -> None:
+    one, a, b = await pair(wire)
+    a.speaker.set_peer(a.peer(b, password=SecretValue(b"Semifreddo")))
+    a.speaker.set_client_ranges([ClientRange(ip_network("10.9.0.0/16"), password=SecretValue(b"Semifreddo"))])
+    queries = {"/api/v1/explain": f"?target={TO_B}"}
+    async with api_of(one, options=ObserveOptions(metrics_per_peer=True)) as here:
+        assert (await here.good(f"/api/v1/peers/{TO_B}"))["protection"]["tcp_md5"] is True
+        for endpoint in TABLES["api"]:
+            if endpoint.method == "GET" and not endpoint.path.endswith("/stream"):
+                path = endpoint.path.format(name=TO_B, file="x", folder="y") + queries.get(endpoint.path, "")
+                answered = await here.get(path)
+                assert b"Semifreddo" not in answered.body

@@ -136,6 +136,14 @@ def test_a_port_that_is_taken_is_said() -> None:
             listen_tcp(Endpoint(ip_address("127.0.0.1"), port))
 
 
+def test_ipv6_loopback_is_listened_on() -> None:
+    if not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this kernel has no IPv6")
+    with closing(listen_tcp(Endpoint(ip_address("::1"), 0))) as first:
+        assert first.getsockname()[0] == "::1"
+        assert first.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+
+
 @contextmanager
 def running_reflector(*options: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
