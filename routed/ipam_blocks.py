@@ -140,17 +140,20 @@ def _judge_claim(
             "advertised; remove the affinity of the wrong node",
             "error",
         )
-    single = network.prefixlen == network.max_prefixlen
     if claim.state is AffinityState.PENDING_DELETION:
         # The IPAM block loses its owner, or goes, before the affinity does: neither is a fault here.
-        return OwnedBlock(
-            network,
-            claim.state,
-            advertise=False,
-            blackhole=not single,
-            record=claim.key,
-            reason="affinity being deleted",
-        ), _problem(claim.key, "spec.state", f"{network} is being deleted: blackholed, no longer advertised")
+        owned = _owned(claim, advertise=False, reason="affinity being deleted")
+        reason = f"{network} is being deleted: blackholed, no longer advertised"
+        return owned, _problem(claim.key, "spec.state", reason)
+    rivals = [other for other in others if other.state is AffinityState.CONFIRMED]
+    return _judge_confirmed(claim, block, rivals, blocks_known)
+
+
+def _judge_confirmed(
+    claim: BlockAffinity, block: IPAMBlock | None, rivals: list[BlockAffinity], blocks_known: bool
+) -> tuple[OwnedBlock | None, Problem | None]:
+    """A confirmed claim of ours; `rivals` are others' that are confirmed too."""
+    network = claim.cidr
     if block is not None and block.affinity is None:
         return None, _problem(
             claim.key,
@@ -166,29 +169,30 @@ def _judge_claim(
             "remove the affinity, or restore the block",
             "error",
         )
-    rivals = [c for c in others if c.state is AffinityState.CONFIRMED]
-    problem = None
-    if rivals:
-        names = ", ".join(f"{c.node} ({c.key})" for c in rivals)
-        if block is None:
-            # The workloads' own routes, which no aggregate of ours hides then, still reach every pod.
-            return None, _problem(
-                claim.key,
-                "spec.cidr",
-                f"{network} is claimed by {names} too, and no IPAMBlock says whose it is: "
-                "neither blackholed nor advertised; remove the wrong affinity",
-                "error",
-            )
-        reason = f"{network} is ours by {block.key}, but claimed by {names} too"
-        problem = _problem(claim.key, "spec.cidr", reason)
+    owned = _owned(claim, advertise=True, reason="confirmed affinity")
+    if not rivals:
+        return owned, None
+    names = ", ".join(f"{rival.node} ({rival.key})" for rival in rivals)
+    if block is None:
+        # The workloads' own routes, which no aggregate of ours hides then, still reach every pod.
+        return None, _problem(
+            claim.key,
+            "spec.cidr",
+            f"{network} is claimed by {names} too, and no IPAMBlock says whose it is: "
+            "neither blackholed nor advertised; remove the wrong affinity",
+            "error",
+        )
+    reason = f"{network} is ours by {block.key}, but claimed by {names} too"
+    return owned, _problem(claim.key, "spec.cidr", reason)
+
+
+def _owned(claim: BlockAffinity, *, advertise: bool, reason: str) -> OwnedBlock:
+    """The block of a claim. One of a single address is never a blackhole."""
+    network = claim.cidr
+    single = network.prefixlen == network.max_prefixlen
     return OwnedBlock(
-        network,
-        claim.state,
-        advertise=True,
-        blackhole=not single,
-        record=claim.key,
-        reason="confirmed affinity",
-    ), problem
+        network, claim.state, advertise=advertise, blackhole=not single, record=claim.key, reason=reason
+    )
 
 
 def _borrowed(node: str, block: IPAMBlock) -> Iterator[BorrowedAddress]:
