@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, ip_address, ip_network
 from typing import TypeVar
 
 import pytest
@@ -240,12 +240,12 @@ async def test_peers_and_routes_that_go_while_they_are_shown(wire: Wire) -> None
         "disable all",
         "reload all",
     ):
-        for turns in range(4):
+        for turns in range(3):
             a, b = Router(wire, 1), Router(wire, 2)
             a.set_peers(a.peer(b), a.peer(b, name="z", remote=Endpoint(ip_address("10.0.0.9"), 179)))
             b.set_peers(b.peer(a))
             await until(lambda a=a: a.established() == 1)  # type: ignore[misc]
-            fill(a.speaker, many(20_000))
+            fill(a.speaker, many(17_000))
             rib = a.speaker.ribs[V4]
             rib.recheck(next(iter(rib.sources)))
             view = View(observed(a), V4)
@@ -333,6 +333,33 @@ async def test_why_a_session_is_down(wire: Wire) -> None:
     passive = replace(a.peer(b), passive=True)
     a.speaker.set_peer(passive)
     await until(lambda: rows(reply_of(view, "show protocols"))["to_10.0.0.2"].info.startswith("Passive"))
+
+
+prefixes = st.builds(
+    lambda address, length: ip_network((address & ~((1 << (32 - length)) - 1), length)),
+    st.integers(0, 7).map(lambda high: high << 29) | st.integers(0, (1 << 32) - 1),
+    st.integers(0, 32),
+)
+
+
+@given(st.lists(prefixes, max_size=12, unique=True), prefixes)
+@settings(max_examples=80, deadline=None)
+def test_the_longest_match_is_that_of_the_ipaddress_module(
+    table: list[IPv4Network], asked: IPv4Network
+) -> None:
+    async def body(wire: Wire) -> None:
+        router = Router(wire, 1)
+        if table:
+            fill(router.speaker, [from_network(one) for one in table])
+        reply = reply_of(View(observed(router), V4), f"show route for {asked}")
+        covering = [one for one in table if asked.subnet_of(one)]
+        if covering:
+            (route,) = routes(reply.texts())
+            assert ip_network(route.prefix) == max(covering, key=lambda one: one.prefixlen)
+        else:
+            assert reply.lines == ((8001, "Network not in table"),)
+
+    run_on_a_wire(body)
 
 
 def finished(work: Portions[T]) -> T:

@@ -18,6 +18,7 @@ import pytest
 from tests import netns
 from tests.daemons import bird1_folder, bird2_program
 from tests.netns import Machine, wait_for
+from tests.observe.bird import calico
 from tests.observe.bird.replies import ask
 from tests.routed_process import Records, affinity, configuration, node, peer, pool, routed_rr, routed_run
 
@@ -177,7 +178,21 @@ def test_a_terminal_with_pages_and_completion(live: Live, client: str) -> None:
         screen.until("bird> ")
         screen.type("show protocols ?\n")
         screen.until("Show routing protocol details")
+        screen.until("bird> ")
+        screen.type("echo all\n")
+        screen.until("bird> ")
+        run(clients()["birdcl 2"], live.node, "reload", "out", "Global_192_0_2_1")
+        screen.until(">>> Global_192_0_2_1: ")
         screen.type("quit\n")
+
+
+def test_calico_node_is_ready(live: Live) -> None:
+    """As soon as the peers' tables are there."""
+    for name, version in (("bird.ctl", 4), ("bird6.ctl", 6)):
+        path = live.node.directory / "calico" / name
+        wait_for(lambda path=path, version=version: calico.not_ready(path, version) is None, "ready")  # type: ignore[misc]
+        (one,) = calico.peers(path, version)
+        assert (one.kind, one.state, one.bgp_state, one.info) == ("global", "up", "Established", "")
 
 
 def test_a_session_is_disabled_and_enabled(live: Live) -> None:
