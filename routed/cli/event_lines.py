@@ -53,4 +53,4 @@ def lines(event: Event, screen: Screen, *, of_one_peer: bool = False) -> Iterato
     text = safe(event.text)
     room = None if screen.columns is None else max(_LEAST, screen.columns - max(first, len(below)))
     for at, line in enumerate([text] if room is None else wrap(text, room)):
-        yield (head if at == 0 else below) + line
+        yield ((head if at == 0 else below) + line).rstrip()

@@ -72,7 +72,7 @@ def _step(step: Step, gates: int, screen: Screen, room: int, *, stopped: bool) -
     indent = 2 + 4 + 2 + gates + 2
     record = " ".join(part for part in (step.record, step.field) if part)
     for at, line in enumerate(wrap(safe(step.text), max(_LEAST, room - indent))):
-        yield (head if at == 0 else " " * indent) + line
+        yield ((head if at == 0 else " " * indent) + line).rstrip()
     if record:
         for line in wrap(safe(record), max(_LEAST, room - indent)):
             yield " " * indent + screen.paint(line, "dim")
