@@ -10,7 +10,7 @@ from routed.bgp.nlri import Network
 from routed.bgp.route import Address
 from routed.observe import documents
 from routed.observe.explain import address as addresses
-from routed.observe.explain import kernel, learned, peering, records, told
+from routed.observe.explain import kernel, learned, peering, records, sessions, told
 from routed.observe.explain.gates import Gate, first_stop, walk
 from routed.observe.explain.question import (
     AddressQuestion,
@@ -84,16 +84,16 @@ PEER_GATES: tuple[Gate[PeerQuestion], ...] = (
     Gate("password", "Is the password there?", peering.password, _down),
     Gate("ttl-security", "How far away may the peer be?", peering.ttl_security, _down),
     Gate("dial", "Who dials?", peering.dials, _down),
-    Gate("key-mismatch", "Do both ends have one password?", peering.key_mismatch, _down),
-    Gate("prefix-limit", "Did it send too many prefixes?", peering.prefix_limit, _down),
-    Gate("tcp", "Is there a connection?", peering.tcp, _down),
-    Gate("open", "Does each end take the other's OPEN?", peering.opened, _down),
-    Gate("hold-timer", "Is the peer heard?", peering.hold_timer, _down),
-    Gate("notification", "Did either end say why it ended?", peering.notification, _down),
-    Gate("session", "In which state is the session?", peering.session, _down),
-    Gate("convergence", "What is waited for?", peering.convergence, _down),
-    Gate("exchanged", "What goes each way?", peering.exchanged, _down),
-    Gate("history", "What happened last?", peering.history, _down),
+    Gate("key-mismatch", "Do both ends have one password?", sessions.key_mismatch, _down),
+    Gate("prefix-limit", "Did it send too many prefixes?", sessions.prefix_limit, _down),
+    Gate("tcp", "Is there a connection?", sessions.tcp, _down),
+    Gate("open", "Does each end take the other's OPEN?", sessions.opened, _down),
+    Gate("hold-timer", "Is the peer heard?", sessions.hold_timer, _down),
+    Gate("notification", "Did either end say why it ended?", sessions.notification, _down),
+    Gate("session", "In which state is the session?", sessions.session, _down),
+    Gate("convergence", "What is waited for?", sessions.convergence, _down),
+    Gate("exchanged", "What goes each way?", sessions.exchanged, _down),
+    Gate("history", "What happened last?", sessions.history, _down),
 )
 
 

@@ -13,10 +13,10 @@ from routed.intent.filters import Direction
 from routed.intent.why_session import why_no_session
 from routed.observe.events import EventKind
 from routed.observe.explain.gates import Finding, notes, passes, stops, stops_by
-from routed.observe.explain.peering import state_text
 from routed.observe.explain.question import PrefixQuestion
 from routed.observe.explain.records import owner_of
 from routed.observe.explain.rules import FAMILY_TEXT, attributes_text, deciding_rule, some, source_text
+from routed.observe.explain.sessions import state_text
 from routed.observe.observed import Observed
 from routed.observe.views.text import time_text
 

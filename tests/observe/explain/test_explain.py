@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -561,6 +562,16 @@ def test_the_other_node_peers_with_this_one_alone(fields: dict[str, Any], field:
         ]
 
     on((A, B, NO_MESH, peer("to-a", "10.0.0.1", node="b", **fields)), test)
+
+
+def test_an_error_is_waited_after() -> None:
+    async def test(scene: Scene) -> None:
+        await scene.peer(2, asn=65002, wait=False)
+        (ours,) = scene.speaker.peers.values()
+        await until(lambda: ours.idle and ours.session.last_error is not None, within=100)
+        assert re.search(r"Idle: waits after an error, \d+ s more", texts(scene.explain("b"), "session")[0])
+
+    on(DIALS_B, test)
 
 
 def test_stale_routes_and_the_start_are_told() -> None:

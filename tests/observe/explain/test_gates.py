@@ -18,7 +18,7 @@ from routed.kernel.base import FibError
 from routed.observe.documents import Explanation
 from routed.observe.explain import ADDRESS_GATES, LOOKUP_GATES, PEER_GATES, PREFIX_GATES
 from routed.observe.explain.gates import Gate
-from routed.observe.explain.peering import CAUSES
+from routed.observe.explain.sessions import CAUSES
 from routed.resources import (
     Action,
     AddressType,
