@@ -85,7 +85,9 @@ def families(question: PeerQuestion) -> Iterator[Finding]:
     negotiated = None if peer is None else peer.session.negotiated
     if negotiated is not None and peer is not None:
         for family in sorted(peer.config.families - negotiated.families):
-            yield stops(f"the peer's OPEN does not offer {FAMILY_TEXT[family]}", peer=peer.name)
+            # A reflector offers both, and takes what the other has; what records ask for is asked for.
+            found = stops if session is not None and session.family is family else notes
+            yield found(f"the peer's OPEN does not offer {FAMILY_TEXT[family]}", peer=peer.name)
     if tables is None or session is None or session.peer_node is None:
         return
     other, local = tables.cluster.neighbor(session.peer_node), tables.cluster.local()
@@ -151,7 +153,9 @@ def dials(question: PeerQuestion) -> Iterator[Finding]:
         return
     if not peer.config.passive:
         ours = f" from {peer.config.source}" if peer.config.source else ""
-        yield notes(f"this end dials {peer.config.remote}{ours}, and accepts too", peer=peer.name)
+        gateway = None if session is None else session.reachable_by
+        way = f", by way of {gateway} (reachableBy)" if gateway is not None else ""
+        yield notes(f"this end dials {peer.config.remote}{ours}{way}, and accepts too", peer=peer.name)
         return
     why = "so it is configured"
     if session is not None and session.source_address is not None and session.peer_node is not None:

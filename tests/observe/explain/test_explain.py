@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from ipaddress import ip_address, ip_network
 from typing import Any
@@ -562,6 +563,26 @@ def test_the_other_node_peers_with_this_one_alone(fields: dict[str, Any], field:
         ]
 
     on((A, B, NO_MESH, peer("to-a", "10.0.0.1", node="b", **fields)), test)
+
+
+def test_a_family_that_nobody_asks_for_is_worth_knowing_and_no_more() -> None:
+    async def test(scene: Scene) -> None:
+        config = scene.speaker.peers["Mesh_10_0_0_2"].config
+        scene.speaker.set_peer(replace(config, families=frozenset(Family)))
+        await scene.peer(2)
+        said = scene.explain("b")
+        assert said.ok
+        assert step(said, "families", "the peer's OPEN does not offer IPv6").outcome == "info"
+
+    on(BASE, test)
+
+
+def test_a_peer_behind_a_gateway_is_dialled_by_way_of_it() -> None:
+    async def test(scene: Scene) -> None:
+        assert step(scene.explain("10.0.0.2"), "dial", "by way of 10.0.0.254 (reachableBy)")
+
+    tor = peer("tor", "10.0.0.2", as_number=65001, reachable_by=ip_address("10.0.0.254"))
+    on((A, NO_MESH, tor), test)
 
 
 def test_an_error_is_waited_after() -> None:

@@ -184,10 +184,10 @@ async def our_shutdown(scene: Scene) -> None:
 
 
 async def other_family(scene: Scene) -> None:
-    """Both families are wanted on one session, and the peer has one."""
+    """Both families are offered on the IPv4 session, and the peer has the other one."""
     config = scene.speaker.peers["Mesh_10_0_0_2"].config
     scene.speaker.set_peer(replace(config, families=frozenset(Family)))
-    await scene.peer(2)
+    await scene.peer(2, families=frozenset({Family.IPV6}))
 
 
 def rule(cidr: str, action: Action = Action.REJECT) -> FilterRule:
@@ -752,7 +752,7 @@ PEER_CASES = (
         "families",
         "b",
         (A, B),
-        words="does not offer IPv6",
+        words="does not offer IPv4",
         prepare=other_family,
     ),
     Case(
