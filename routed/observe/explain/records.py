@@ -121,7 +121,7 @@ def block(question: PrefixQuestion) -> Iterator[Finding]:
         record = tables.blocks.ipam_block(found)
         what = f"pod CIDR {found}" if question.pod_cidr_of is not None else _use(found, record)
         yield passes(what, None if record is None else record.key, prefix=str(found))
-        if found != question.network and question.origin is None:
+        if found != question.network and question.origin is None and not question.known:
             yield stops(
                 f"part of block {found}: announced with it, not by itself",
                 None if record is None else record.key,
