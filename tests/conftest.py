@@ -4,6 +4,7 @@ passed."""
 from __future__ import annotations
 
 import os
+import signal
 import ssl
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,11 @@ for _name in [name for name in os.environ if name.startswith(_READ) and name not
     del os.environ[_name]
 # Many processes of one name run in tests, some at the same time: a socket is where a test asks for one.
 os.environ["ROUTED_API"] = "none"
+# A shell starts what is to run in the background with these ignored, which every process of a test would
+# inherit: tests send them.
+for _number in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number is signal.SIGINT else signal.SIG_DFL)
 
 # Machines that test are shared, and slow at times: no example has a deadline. Continuous integration tries
 # the same examples each time, so that a change is to blame when it fails; others try new ones.
