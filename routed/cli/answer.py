@@ -76,16 +76,30 @@ def _watch(
 
         redraw(safe(" ".join(("routed", *sys.argv[1:]))), lines, interval)
     separator = {"table": [""], "yaml": ["---"], "json": []}[how.output]
+    said = ""
     while True:
         try:
-            write(_lines(document, decode(document, kind), draw, how, screen(how.headers), one_line=True))
+            decoded = decode(document, kind)
+            write(_lines(document, decoded, draw, how, screen(how.headers), one_line=True))
             write(separator)
             sys.stdout.flush()
-            time.sleep(interval)
-            document = ask()
         except CommandError as failure:
-            print(f"routed: {failure}; trying again", file=sys.stderr)
+            said = _say_once(failure, said)
+        while True:
             time.sleep(interval)
+            try:
+                document = ask()
+                break
+            except CommandError as failure:
+                said = _say_once(failure, said)
+
+
+def _say_once(failure: CommandError, said: str) -> str:
+    """Say it, unless it was said last."""
+    text = f"routed: {failure}; trying again"
+    if text != said:
+        print(text, file=sys.stderr)
+    return text
 
 
 def _lines(

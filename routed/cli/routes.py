@@ -165,7 +165,8 @@ def lines(rows: Iterable[RouteRow | Route], where: Screen) -> Iterator[str]:
     """A line for each route."""
     cells = map(_cells, rows)
     first = list(islice(cells, _SAMPLE))
-    layout = Layout(COLUMNS, [tuple(map(safe, row)) for row in first], where)
+    more = len(first) == _SAMPLE
+    layout = Layout(COLUMNS, [tuple(map(safe, row)) for row in first], where, more=more)
     if not first:
         return
     if where.headers:

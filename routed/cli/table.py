@@ -59,14 +59,22 @@ class Layout:
     """Which columns are shown, and how wide, worked out from safe cells: of all rows, or of the first ones.
     What comes later is cut where it may be, and else moves the rest of its line."""
 
-    def __init__(self, columns: Sequence[Column], cells: Sequence[Sequence[str]], screen: Screen) -> None:
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        cells: Sequence[Sequence[str]],
+        screen: Screen,
+        *,
+        more: bool = False,
+    ) -> None:
+        """`more`: other rows will come; a column that is empty so far may have something in them."""
         self._columns = columns
         self._screen = screen
         widths = [max(map(width, column), default=0) for column in zip(*cells, strict=True)] or [0] * len(
             columns
         )
         headers = screen.headers
-        self._shown = [at for at, wide in enumerate(widths) if wide] if cells else list(range(len(columns)))
+        self._shown = [at for at, wide in enumerate(widths) if wide or more or not cells]
         self._widths = {at: max(widths[at], len(columns[at].title) if headers else 0) for at in self._shown}
         if screen.columns is not None:
             self._fit(screen.columns)

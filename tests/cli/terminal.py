@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import fcntl
 import os
 import pty
@@ -15,8 +16,8 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-#: For what has to come.
-TIMEOUT = 20.0
+#: For what has to come, also on a machine that is busy.
+TIMEOUT = 60.0
 
 
 def command(*arguments: str) -> list[str]:
@@ -39,6 +40,7 @@ class Terminal:
         kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
         self._terminal = ours
         self.screen = ""
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
         self.process = subprocess.Popen(
             command(*arguments),
             stdin=theirs,
@@ -87,5 +89,5 @@ class Terminal:
             data = os.read(self._terminal, 65536)
         except OSError:  # EIO: nobody has the terminal open any more
             return False
-        self.screen += data.decode()
+        self.screen += self._decoder.decode(data)  # a read may end within a character
         return bool(data)

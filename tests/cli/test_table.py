@@ -89,7 +89,8 @@ def test_columns_are_aligned_and_fit(cells: list[tuple[str, str, str]], columns:
 
 
 def test_what_comes_after_the_sample_is_still_safe_and_whole() -> None:
-    layout = Layout((Column("A"), Column("B")), [("aa", "bb")], Screen())
+    layout = Layout((Column("A"), Column("B")), [("aa", "")], Screen(), more=True)
+    assert layout.line(("aa", "")) == "aa"
     assert layout.line(("aa", "bb")) == "aa  bb"
     assert layout.line(("longer", "b")) == "longer  b"
     assert layout.line(("\x1b[2J", "b")) == "\\x1b[2J  b"

@@ -87,6 +87,23 @@ def test_watch_says_what_goes_wrong_and_tries_again(api: ApiServer) -> None:
     assert "no such peer \\x1b[2J" in terminal.screen
 
 
+def test_watch_into_a_pipe_writes_no_answer_twice(api: ApiServer) -> None:
+    """What was true before an error is not told again after it; the error is told once."""
+    refused = (500, msgspec.json.encode(documents.Error(error="busy")))
+    answers = iter([STATUS, refused, refused, refused, msgspec.structs.replace(STATUS, node="second")])
+    api.answers["/api/v1/status"] = lambda _: next(answers, None)
+    arguments = command("status", "-w", "0.1", "-o", "json")
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert [json.loads(process.stdout.readline())["node"] for _ in range(2)] == ["worker01", "second"]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(TIMEOUT) == 130
+        said = process.stderr.read()
+    assert said.startswith("routed: busy; trying again\n")
+    assert said.count("busy") == 1
+
+
 def test_a_watch_that_is_ended_leaves_the_terminal_as_it_was(api: ApiServer) -> None:
     with Terminal("status", "--watch") as terminal:
         terminal.until("worker01")
