@@ -77,8 +77,9 @@ class Terminal:
 
     def end(self) -> int:
         """Read until it ends; its exit status."""
+        deadline = time.monotonic() + TIMEOUT
         while self._read():
-            pass
+            assert time.monotonic() < deadline, f"it does not end: {self.screen[-2000:]!r}"
         return self.process.wait(TIMEOUT)
 
     def _read(self) -> bool:
