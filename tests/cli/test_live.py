@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks._fleet import Fleet, Session, Settings
+from benchmarks._fleet import Fleet, Session, Settings, message
 from benchmarks.reflector.processes import free_port
 from tests import routed_process as records
 from tests.cli.conftest import run
 from tests.cli.terminal import TIMEOUT, command
+from tests.cli.test_text import harmless
 from tests.netns import wait_for
 
 
@@ -143,6 +144,22 @@ def test_actions_are_carried_out(reflector: Clients) -> None:
     assert run("peer", "shutdown", name, "--message", "maintenance until noon").exit_code == 0
     wait_for(lambda: not reflector.sessions[2].established, "the session ends", timeout=TIMEOUT)
     assert "peer-shut-down" in run("events").stdout
+
+
+def test_a_hostile_shutdown_message_is_data(reflector: Clients) -> None:
+    """From the wire to the terminal (RFC 9003)."""
+    text = "\x1b]0;owned\x07\x1b[2J\u202egone\r\n".encode()
+    shutdown = message(3, bytes((6, 2, len(text))) + text)
+    reflector.do(lambda: reflector.sessions[2].send(shutdown))
+
+    def told() -> bool:
+        return "gone" in run("events").stdout
+
+    wait_for(told, "the session's end is told", timeout=TIMEOUT)
+    for output in ("table", "json", "yaml"):
+        shown = run("events", "-o", output).stdout
+        assert "gone" in shown
+        assert all(harmless(line) for line in shown.split("\n"))
 
 
 def test_events_are_followed_through_a_restart(tmp_path: Path) -> None:
