@@ -69,6 +69,11 @@ function hearSessions(events) {
   }
 }
 
+// A hash is a place here, so the link to the content is followed by hand.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  main.focus();
+});
 themeButton(document.getElementById("theme-button"));
 connectionSign(document.getElementById("connection"));
 searchField(document.getElementById("search"));

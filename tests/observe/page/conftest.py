@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests import browser
 from tests.observe.page.fake_node import FakeNode
-from tests.observe.page.visit import Visit
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+from tests.observe.page.visit import Pages, Visit
 
 
 @pytest.fixture
@@ -26,23 +23,23 @@ def node() -> Iterator[FakeNode]:
 # For the tests of this folder alone: playwright's event loop is that of the thread, and must not be in the
 # way of others.
 @pytest.fixture(scope="package")
-def chromium() -> Iterator[Browser]:
-    """Debian's Chromium."""
+def pages() -> Iterator[Pages]:
+    """Of Debian's Chromium."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         program = playwright.chromium.launch(executable_path=browser.chromium())
-        yield program
+        yield Pages(program)
         program.close()
 
 
 @pytest.fixture
-def visit(chromium: Browser, node: FakeNode) -> Iterator[Callable[..., Visit]]:
+def visit(pages: Pages, node: FakeNode) -> Iterator[Callable[..., Visit]]:
     """Opens the page of the fake node, or of another URL; see `Visit`."""
     opened: list[Visit] = []
 
     def make(place: str = "", *, url: str | None = None, **options: Any) -> Visit:
-        made = Visit(chromium, url or node.url, **options)
+        made = Visit(pages, url or node.url, **options)
         opened.append(made)
         made.go(place)
         return made

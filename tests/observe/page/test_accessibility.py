@@ -17,8 +17,7 @@ pytestmark = pytest.mark.browser
 Open = Callable[..., Visit]
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("theme", "width"), [("light", 360), ("dark", 1280)])
 def test_no_violation_in_any_view(visit: Open, node: FakeNode, theme: str, width: int) -> None:
     node.blocks = samples.blocks(60)
     page = visit(width=width, theme=theme)
@@ -98,12 +97,19 @@ def test_everything_is_reached_with_tab_and_the_focus_is_seen(visit: Open) -> No
 
 
 def test_nothing_moves_where_that_is_not_wanted(visit: Open, node: FakeNode) -> None:
-    page = visit(reduced_motion="reduce")
-    script = """() => [...document.querySelectorAll("*")].filter((one) => {
+    moving = """() => [...document.querySelectorAll("*")].filter((one) => {
       const style = getComputedStyle(one);
       return style.animationName !== "none" || style.transitionDuration !== "0s";
     }).length"""
-    assert page.run(script) == 0
+    page = visit("rates")
+    node.held.clear()
+    page.run("location.hash = '#/routes'")
+    expect(page.find(".state.loading")).to_be_visible()
+    assert page.run(moving) > 0
+    page.page.emulate_media(reduced_motion="reduce")
+    assert page.run(moving) == 0
+    page.page.emulate_media(reduced_motion="no-preference")
+    node.held.set()
 
 
 def test_a_table_has_its_semantics(visit: Open) -> None:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.observe.page.fake_node import FakeNode
 from tests.observe.page.samples import HOSTILE
-from tests.observe.page.visit import Visit
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+from tests.observe.page.visit import Pages, Visit
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
-def page(chromium: Browser) -> Iterator[Visit]:
+def page(pages: Pages) -> Iterator[Visit]:
     """A page whose modules are called."""
     node = FakeNode()
-    visit = Visit(chromium, node.url)
+    visit = Visit(pages, node.url, locale="en-US")
     visit.go("rates")
     yield visit
     visit.close()

@@ -100,7 +100,7 @@ def test_the_graph_leads_to_peers_and_kinds(visit: Open, node: FakeNode) -> None
 
 def test_the_graph_is_one_tab_stop_with_arrow_keys(visit: Open) -> None:
     page = visit()
-    assert page.find(".graph a[tabindex='0']").count() == 1
+    expect(page.find(".graph a[tabindex='0']")).to_have_count(1)
     page.find(".graph a[tabindex='0']").focus()
     page.page.keyboard.press("End")
     last = page.run("document.activeElement.dataset.key")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page
+    from playwright.sync_api import Browser, ConsoleMessage, Dialog, Locator, Page, Request
 
 VIEWS: Final = (
     "overview",
@@ -26,12 +26,40 @@ new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map
 """
 
 
+class Pages:
+    """Pages of a browser: one that visits use in turn, since a new one takes its time; and others, for what has
+    to be said before a page is made."""
+
+    def __init__(self, browser: Browser) -> None:
+        self._browser = browser
+        self._shared: Page | None = None
+
+    def take(self, **options: Any) -> Page:
+        """A blank page. One with `options` of a browser context is closed by `give_back`."""
+        if options or self._shared is None:
+            context = self._browser.new_context(**options)
+            context.set_default_timeout(10_000)
+            context.add_init_script(_WATCHER)
+            page = context.new_page()
+            if options:
+                return page
+            self._shared = page
+        return self._shared
+
+    def give_back(self, page: Page) -> None:
+        """The page is no longer needed."""
+        if page is self._shared:
+            page.goto("about:blank")
+        else:
+            page.context.close()
+
+
 class Visit:
-    """One page in a browser context of its own."""
+    """A page that looks at one node."""
 
     def __init__(
         self,
-        browser: Browser,
+        pages: Pages,
         url: str,
         *,
         width: int = 1280,
@@ -47,20 +75,27 @@ class Visit:
         self.errors: list[str] = []
         self.requests: list[str] = []
         self._network_errors = network_errors
-        self._context = browser.new_context(
-            viewport={"width": width, "height": height},
-            color_scheme=theme,
-            **options,
-        )
-        self._context.set_default_timeout(10_000)
-        self._context.add_init_script(_WATCHER)
-        self.page: Page = self._context.new_page()
+        self._pages = pages
+        # A clock is for good: such a page is not shared.
+        self.page = pages.take(**options, **({"viewport": None} if clock else {}))
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.emulate_media(color_scheme=theme)
         if clock:
             self.page.clock.install()
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.errors.append(f"page error: {error}"))
-        self.page.on("dialog", self._dialog)
-        self.page.on("request", lambda request: self.requests.append(request.url))
+        self._listeners: dict[Any, Any] = {
+            "console": self._console,
+            "pageerror": self._page_error,
+            "dialog": self._dialog,
+            "request": self._request,
+        }
+        for event, listener in self._listeners.items():
+            self.page.on(event, listener)
+
+    def _page_error(self, error: object) -> None:
+        self.errors.append(f"page error: {error}")
+
+    def _request(self, request: Request) -> None:
+        self.requests.append(request.url)
 
     def _dialog(self, dialog: Dialog) -> None:
         self.errors.append(f"dialog: {dialog.message}")
@@ -105,6 +140,8 @@ class Visit:
 
     def close(self) -> None:
         """No script failed, no policy was broken, and nothing but the node was asked for anything."""
-        self._context.close()
+        for event, listener in self._listeners.items():
+            self.page.remove_listener(event, listener)
+        self._pages.give_back(self.page)
         assert self.errors == []
         assert [one for one in self.requests if not one.startswith(self.url)] == []

@@ -121,7 +121,7 @@ function attentionList(peers) {
     "ul",
     { class: "attention", "aria-label": "Sessions that are not up" },
     wanting.slice(0, NAMED).map((peer) =>
-      h("li", {}, stateSign(peer), h("a", { href: link("peers", peer.name) }, code(peer.name, 60)), peer.last_error && h("span", { class: "dim cut" }, foreign(peer.last_error, 160))),
+      h("li", {}, stateSign(peer), h("a", { href: link("peers", peer.name) }, code(peer.name, 60)), peer.node && foreign(peer.node, 60), peer.last_error && h("span", { class: "dim cut" }, foreign(peer.last_error, 160))),
     ),
     wanting.length > NAMED && h("li", {}, h("a", { href: link("peers", "", { state: "not-up" }) }, `${number(wanting.length - NAMED)} more`)),
   );

@@ -12,8 +12,8 @@ const KINDS = ["session-up", "session-down", "peer-added", "peer-removed", "peer
 const COLUMNS = [
   {
     id: "name", label: "Peer", main: true,
-    text: (peer) => `${peer.name}\n${peer.address}`,
-    render: (peer) => [h("a", { href: link("peers", peer.name) }, code(peer.name, 80)), h("span", { class: "dim second" }, code(peer.address))],
+    text: (peer) => `${peer.name}\n${peer.address}\n${peer.node}`,
+    render: (peer) => [h("a", { href: link("peers", peer.name) }, code(peer.name, 80)), h("span", { class: "dim second" }, peer.node && [foreign(peer.node, 60), " "], code(peer.address))],
     compare: (a, b) => compareTexts(a.name, b.name),
   },
   {
