@@ -27,8 +27,8 @@ new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map
 
 
 class Pages:
-    """Pages of a browser: one that visits use in turn, since a new one takes its time; and others, for what has
-    to be said before a page is made."""
+    """Pages of a browser: one that visits use in turn, since a new one takes its time; and others, for what
+    has to be said before a page is made."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser
