@@ -60,14 +60,17 @@ class Server:
 
     @classmethod
     def from_url(cls, url: str) -> Server:
-        """http://HOST:PORT. Raises ValueError, which says what to write."""
-        problem = f"{url!r}: write http://HOST:PORT, such as http://127.0.0.1:9179"
+        """http://HOST:PORT. Raises ValueError, which says what to write, and quotes no password."""
+        quoted = "a URL with a user or password" if "@" in url else repr(url)
+        problem = f"{quoted}: write http://HOST:PORT, such as http://127.0.0.1:9179"
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError:
             raise ValueError(problem) from None
         if parts.scheme != "http" or not parts.hostname or port is None or parts.path not in ("", "/"):
+            raise ValueError(problem)
+        if "@" in parts.netloc:
             raise ValueError(problem)
         return cls(host=parts.hostname, port=port)
 

@@ -17,7 +17,8 @@ def read_url(scheme: str, rest: str, environ: Mapping[str, str]) -> EtcdOptions:
     if not rest.startswith("//"):
         raise ValueError(f"'{scheme}:' is followed by //HOST:PORT[,HOST:PORT...]")
     authority, _, path = rest[2:].partition("/")
-    if "@" in authority:
+    if "@" in rest:
+        # In the path too: a password with a slash in it would end the authority.
         raise ValueError(
             f"{scheme}://: a user or password does not belong in a URL, where others can read it: "
             "set ETCD_USERNAME and ETCD_PASSWORD"

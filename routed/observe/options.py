@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from routed.bgp.transport import Endpoint
@@ -75,7 +74,8 @@ def observe_options(
         )
     if looking_glass and endpoint is None:
         raise ValueError("--looking-glass: give --http ADDR:PORT too, such as 127.0.0.1:9179")
-    if events is not None and urlsplit(events).scheme not in ("mqtt", "mqtts"):
+    # Not quoted: there may be a password in it.
+    if events is not None and events.partition("://")[0].lower() not in ("mqtt", "mqtts"):
         raise ValueError("--events: use mqtt://HOST:PORT/PREFIX or mqtts://HOST:PORT/PREFIX")
     return ObserveOptions(
         api={DEFAULT: socket_of(node), NONE: None}.get(api, Path(api)),

@@ -66,6 +66,7 @@ def test_the_password_is_in_no_text() -> None:
         ("etcd://a:1,a:1", {}, "names a member twice"),
         ("etcd://a:1/calico", {}, "leave out the path"),
         ("etcd://me:s3cret@a:1", {}, "ETCD_USERNAME"),
+        ("etcd://me:s3cret/s3cret@a:1", {}, "ETCD_USERNAME"),
         ("etcds://a", {"ETCD_CERT_FILE": "/c.pem"}, "belong together"),
         ("etcds://a", {"ETCD_KEY_FILE": "/k.pem"}, "belong together"),
         ("etcd://a", {"ETCD_USERNAME": "me"}, "belong together"),
