@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
 from routed.cli.answer import as_json, as_yaml
 from routed.cli.client import Client, Parameters, UnreachableError
+from routed.cli.text import escaped, safe_lines
 
 
 class RouteRow(msgspec.Struct, frozen=True, gc=False):
@@ -41,6 +43,9 @@ class _Routes(msgspec.Struct, frozen=True):
     total: int
     next: str | None
 
+
+#: Of so many routes YAML has each field on a line of its own.
+ROUTES_BY_FIELD: Final = 1_000
 
 _HEAD = b'{"routes":['
 #: Between two routes, as the server writes them. It cannot be inside of a string, where the quotation mark
@@ -109,10 +114,11 @@ class RouteStream:
         yield f'  ],\n  "total": {self.total},\n  "next": {json.dumps(self.next)}\n}}'
 
     def yaml(self) -> Iterator[str]:
-        """The document as YAML, some lines at a time."""
+        """The document as YAML, some lines at a time: a field a line; a route a line where there are many,
+        which takes far less time."""
         yield "routes:"
         for array in self._counted():
-            lines = as_yaml(array)
+            lines = as_yaml(array) if self.found <= ROUTES_BY_FIELD else _as_flow(array)
             if lines != "[]":
                 yield lines
         if not self.found:
@@ -126,6 +132,13 @@ class RouteStream:
             except msgspec.DecodeError as error:
                 raise _not_understood(error) from None
             yield array
+
+
+def _as_flow(array: bytes) -> str:
+    """JSON objects as items of a YAML sequence, a line each: JSON is YAML's flow style."""
+    routes = msgspec.json.decode(array, type=list[msgspec.Raw])
+    lines = (f"- {msgspec.json.format(route, indent=0).decode()}" for route in routes)
+    return safe_lines("\n".join(lines), escaped) or "[]"
 
 
 def _not_understood(error: Exception) -> UnreachableError:
