@@ -53,7 +53,7 @@ class RouteChanges:
             withdrawn = [to_text(one, family) for one in named if one not in routes]
             self._events.publish(
                 EventKind.ROUTES,
-                f"{family.name}: {count} changes"
+                f"IP{family.name[2:].lower()}: {count} changes"
                 if count > 1
                 else f"{(announced or withdrawn)[0]} {'announced' if announced else 'withdrawn'}",
                 family=family.name.lower(),
