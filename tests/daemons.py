@@ -118,7 +118,7 @@ class Daemon(abc.ABC):
     def start(self) -> None:
         """Writes its configuration and starts it."""
         self.processes = self._start()
-        wait_for(self._answers, f"{self.machine.name}: {self.program} answers", timeout=15)
+        wait_for(self._answers, f"{self.machine.name}: {self.program} answers", timeout=60)
 
     def stop(self) -> None:
         """SIGTERM."""
@@ -149,7 +149,7 @@ class Daemon(abc.ABC):
         """True while the session with that neighbour is Established."""
         return self.sessions().get(address) == ESTABLISHED
 
-    def wait_established(self, *addresses: str, timeout: float = 30.0) -> None:
+    def wait_established(self, *addresses: str, timeout: float = 60.0) -> None:
         """Waits until the sessions with these neighbours, or with all, are Established."""
         wanted = addresses or tuple(neighbor.address for neighbor in self.config.neighbors)
 
@@ -161,7 +161,7 @@ class Daemon(abc.ABC):
 
         wait_for(established, f"{self.machine.name}: {self.program} sessions Established", timeout)
 
-    def wait_routes(self, have: Iterable[str] = (), lack: Iterable[str] = (), timeout: float = 30.0) -> None:
+    def wait_routes(self, have: Iterable[str] = (), lack: Iterable[str] = (), timeout: float = 60.0) -> None:
         """Waits until it has a path to each prefix of `have` and none to those of `lack`, of either
         family."""
         have, lack = set(have), set(lack)
@@ -276,7 +276,7 @@ class _Bird(Daemon):
             cwd=self.directory,
             capture_output=True,
             text=True,
-            timeout=15,
+            timeout=60,
             stdin=subprocess.DEVNULL,
         )
         if done.returncode or "syntax error" in done.stdout:
@@ -438,7 +438,7 @@ class Frr(Daemon):
             zebra.check()
             return socket.exists()
 
-        wait_for(listens, f"{self.machine.name}: zebra listens", timeout=15)
+        wait_for(listens, f"{self.machine.name}: zebra listens", timeout=60)
         bgpd = self.machine.start(
             "bgpd", self._command("bgpd", [*common, *(() if self.config.kernel else ("-n",))])
         )
@@ -505,7 +505,7 @@ class Frr(Daemon):
             [which("vtysh") or "vtysh", "--vty_socket", str(self.directory), "-d", "bgpd", *arguments],
             capture_output=True,
             text=True,
-            timeout=15,
+            timeout=60,
             stdin=subprocess.DEVNULL,
         )
         if done.returncode or "% " in done.stdout:
@@ -594,7 +594,7 @@ class GoBgp(Daemon):
         daemon = which("gobgpd") or "gobgpd"
         options = ["-f", "gobgpd.toml", "--api-hosts", "127.0.0.1:50051", "--pprof-disable", "-p"]
         process = self.machine.start("gobgpd", [daemon, *options], cwd=self.directory)
-        wait_for(lambda: self.ask("global"), f"{self.machine.name}: gobgpd answers", timeout=15)
+        wait_for(lambda: self.ask("global"), f"{self.machine.name}: gobgpd answers", timeout=60)
         # Prefixes are no part of its configuration file; the table is empty before.
         self._change(added=self.config.announce, removed=())
         return [process]
@@ -701,7 +701,7 @@ def _version(program: str | Path | None) -> str:
         return ""
     try:
         done = subprocess.run(
-            [program, "--version"], capture_output=True, text=True, timeout=10, stdin=subprocess.DEVNULL
+            [program, "--version"], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.SubprocessError):
         return ""

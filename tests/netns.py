@@ -67,7 +67,7 @@ class DeadlineError(AssertionError):
 
 
 def wait_for(
-    condition: Callable[[], T | None], what: str, timeout: float = 30.0, interval: float = 0.02
+    condition: Callable[[], T | None], what: str, timeout: float = 60.0, interval: float = 0.02
 ) -> T:
     """Calls `condition` until it returns something true, and returns that.
 
@@ -173,11 +173,11 @@ class Process:
         if not self.running:
             raise RuntimeError(f"{self.name} ended with {self.popen.returncode}: {self.output()[-2000:]}")
 
-    def stop(self, timeout: float = 10.0) -> int:
+    def stop(self, timeout: float = 30.0) -> int:
         """SIGTERM, and SIGKILL after `timeout` seconds. Returns its exit status."""
         return self._end(signal.SIGTERM, timeout)
 
-    def interrupt(self, timeout: float = 10.0) -> int:
+    def interrupt(self, timeout: float = 30.0) -> int:
         """SIGINT, and SIGKILL after `timeout` seconds. Returns its exit status."""
         return self._end(signal.SIGINT, timeout)
 
@@ -254,7 +254,7 @@ class Machine:
         return ["ip", "netns", "exec", self.namespace, *arguments]
 
     def run(
-        self, *arguments: str, check: bool = True, timeout: float = 30.0, input: str | None = None
+        self, *arguments: str, check: bool = True, timeout: float = 60.0, input: str | None = None
     ) -> str:
         """Runs a program in this machine and returns what it printed; CommandError where it fails."""
         done = subprocess.run(

@@ -385,7 +385,7 @@ class RawPeer:
         """True while a session is up."""
         return self._established.is_set()
 
-    def wait_established(self, timeout: float = 30.0) -> None:
+    def wait_established(self, timeout: float = 60.0) -> None:
         """Until the session is up."""
         wait_for(lambda: self.established, f"peer {self.address}: Established ({self.lost[-3:]})", timeout)
 
@@ -424,7 +424,7 @@ class RawPeer:
         return {route.prefix for route in self.table()}
 
     def wait_prefixes(
-        self, have: Iterable[str] = (), lack: Iterable[str] = (), timeout: float = 30.0
+        self, have: Iterable[str] = (), lack: Iterable[str] = (), timeout: float = 60.0
     ) -> None:
         """Until it has been told of each prefix of `have` and of none of `lack`."""
         have, lack = set(have), set(lack)

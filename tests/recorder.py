@@ -143,7 +143,7 @@ class RecordingPeer:
         """True while a session is up."""
         return self._established.is_set()
 
-    def wait_established(self, timeout: float = 30.0) -> None:
+    def wait_established(self, timeout: float = 60.0) -> None:
         """Until the session is up."""
         wait_for(lambda: self.established, f"recorder {self.address}: Established", timeout)
 
@@ -161,7 +161,7 @@ class RecordingPeer:
                 table[prefix] = update.attributes
         return table
 
-    def wait_routes(self, have: Iterable[str] = (), lack: Iterable[str] = (), timeout: float = 30.0) -> None:
+    def wait_routes(self, have: Iterable[str] = (), lack: Iterable[str] = (), timeout: float = 60.0) -> None:
         """Until the table has each prefix of `have` and none of `lack`."""
         have, lack = set(have), set(lack)
 

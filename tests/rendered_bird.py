@@ -52,7 +52,7 @@ class RenderedBird:
             command = [str(bird1_folder() / program), *options]
             self.processes[program] = self.machine.start(program, command, cwd=self.directory)
         for program in PROGRAMS:
-            wait_for(lambda program=program: self._answers(program), f"{program} answers", timeout=15)  # type: ignore[misc]
+            wait_for(lambda program=program: self._answers(program), f"{program} answers", timeout=60)  # type: ignore[misc]
 
     def stop(self) -> None:
         """SIGTERM; what is configured as `persist` stays in the kernel."""
@@ -99,7 +99,7 @@ class RenderedBird:
             cwd=self.directory,
             capture_output=True,
             text=True,
-            timeout=15,
+            timeout=60,
             stdin=subprocess.DEVNULL,
         )
         if done.returncode:

@@ -164,7 +164,7 @@ class RoutedProcess:
         """State by peer address, in lower case."""
         return {session["peer"]: session["state"] for session in self.status()["sessions"]}
 
-    def wait_established(self, *addresses: str, timeout: float = 30.0) -> None:
+    def wait_established(self, *addresses: str, timeout: float = 60.0) -> None:
         """Until the sessions with these peers are established."""
 
         def established() -> bool:
@@ -196,7 +196,7 @@ class RoutedProcess:
                     return machine.address(6)
         return gateway
 
-    def wait_kernel(self, prefix: str, gateways: set[str] | None, timeout: float = 30.0) -> None:
+    def wait_kernel(self, prefix: str, gateways: set[str] | None, timeout: float = 60.0) -> None:
         """Until the kernel's route to a prefix is as `kernel_gateways` would say it."""
 
         def as_wanted() -> bool:

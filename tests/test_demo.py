@@ -84,7 +84,7 @@ def test_leftovers_of_a_killed_demo_are_removed(demo: Demo) -> None:
     process = demo.start("run")
     demo.wait_output("routed: running")
     process.kill()
-    process.wait(10)
+    process.wait(60)
     assert netns.namespaces(demo.name) != []
     status, output = demo.run("stop")
     assert (status, netns.namespaces(demo.name)) == (0, []), output

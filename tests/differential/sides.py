@@ -78,8 +78,8 @@ class Side(abc.ABC):
             self._write_records(change.records)
             self._reconfigure()
 
-    def settled(self, timeout: float = 20.0) -> Outcome:
-        """The outcome once it has not changed for a while."""
+    def settled(self, quiet: float = QUIET, timeout: float = 60.0) -> Outcome:
+        """The outcome once it has not changed for `quiet` seconds."""
         deadline = time.monotonic() + timeout
         seen = self.outcome()
         since = time.monotonic()
@@ -88,7 +88,7 @@ class Side(abc.ABC):
             now = self.outcome()
             if now != seen:
                 seen, since = now, time.monotonic()
-            elif time.monotonic() - since >= QUIET:
+            elif time.monotonic() - since >= quiet:
                 break
         return seen
 
@@ -176,10 +176,10 @@ class BirdSide(Side):
         self.bird = RenderedBird(self.node, self.records, self.cluster.environment)
         self.bird.start()
 
-    def settled(self, timeout: float = 20.0) -> Outcome:
+    def settled(self, quiet: float = QUIET, timeout: float = 60.0) -> Outcome:
         # Until it has waited for its peers BIRD programs no route, which looks as quiet as the end.
         wait_for(self._recovered, "BIRD's graceful restart is over")
-        return super().settled(timeout)
+        return super().settled(quiet, timeout)
 
     def _recovered(self) -> bool:
         answers = (self.bird.ask(program, "show", "status") for program in ("bird", "bird6"))

@@ -13,7 +13,7 @@ from tests.differential.cluster import Cluster
 from tests.differential.clusters import CLUSTERS
 from tests.differential.explained import DOCUMENT, EVERYWHERE, RULES, documented, expected, explain
 from tests.differential.outcome import Difference, Outcome, differences
-from tests.differential.sides import BirdSide, RoutedSide, Side
+from tests.differential.sides import QUIET, BirdSide, RoutedSide, Side
 from tests.netns import temporary_lab
 from tests.rendered_bird import for_stock_bird
 
@@ -22,16 +22,16 @@ AT_ONCE = 6
 Outcomes = list[Outcome]
 
 
-def observe(kind: type[Side], cluster: Cluster, directory: Path) -> Outcomes:
-    """What there is to see of one side at the start and after each change. An exception has the daemons'
-    logs."""
+def observe(kind: type[Side], cluster: Cluster, directory: Path, quiet: float = QUIET) -> Outcomes:
+    """What there is to see of one side at the start and after each change, when nothing happened for `quiet`
+    seconds. An exception has the daemons' logs."""
     with temporary_lab(directory / cluster.name / kind.name) as lab, kind(cluster, lab) as side:
         try:
             side.start()
-            outcomes = [side.settled()]
+            outcomes = [side.settled(quiet)]
             for change in cluster.changes:
                 side.change(change)
-                outcomes.append(side.settled())
+                outcomes.append(side.settled(quiet))
         except Exception as error:
             error.add_note(side.log()[-20000:])
             raise
@@ -77,8 +77,10 @@ def test_routed_does_what_bird_does(
 ) -> None:
     fault = _fault(cluster, *outcomes(cluster))
     if fault is not None:
-        # Both daemons go by timers, which on a busy machine may run out in another order: once more, alone.
-        fault = _fault(cluster, *(observe(kind, cluster, tmp_path) for kind in (BirdSide, RoutedSide)))
+        # Both daemons go by timers, which on a busy machine may run out in another order: once more, alone,
+        # and with more patience.
+        again = (observe(kind, cluster, tmp_path, quiet=5 * QUIET) for kind in (BirdSide, RoutedSide))
+        fault = _fault(cluster, *again)
     assert fault is None, fault
 
 

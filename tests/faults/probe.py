@@ -48,7 +48,7 @@ class Probe:
             (int(words[1]) for words in told if words[:1] == [b"answered"] and len(words) == 2), default=0
         )
 
-    def wait_answers(self, count: int = 20, timeout: float = 30.0) -> None:
+    def wait_answers(self, count: int = 20, timeout: float = 60.0) -> None:
         """Until so many more packets have been answered."""
         wanted = self.answers() + count
         wait_for(lambda: self.answers() >= wanted, f"{self.name}: answers", timeout)

@@ -24,7 +24,7 @@ def wait_paths(daemon: Daemon, wanted: dict[str, set[str]]) -> None:
             assert sorted(map(str, found)) == sorted(hops), f"{prefix}: {found}"
         return True
 
-    wait_for(there, f"{daemon.machine.name}: all paths", timeout=30)
+    wait_for(there, f"{daemon.machine.name}: all paths", timeout=60)
 
 
 def others(clients: dict[str, Daemon], *but: str) -> dict[str, set[str]]:

@@ -127,10 +127,10 @@ def wait_for_routes(speakers: dict[str, RoutedProcess]) -> None:
 
 def wait_for_converged(speaker: RoutedProcess) -> None:
     """Until it has reconciled its kernel routes with what it learned."""
-    wait_for(lambda: speaker.status()["converged"], f"{speaker.machine.name}: converged", timeout=30)
+    wait_for(lambda: speaker.status()["converged"], f"{speaker.machine.name}: converged", timeout=60)
 
 
 def wait_for_answers(probes: list[Probe], count: int) -> None:
     """Until each probe has had so many more answers."""
     wanted = {probe: probe.answers() + count for probe in probes}
-    wait_for(lambda: all(probe.answers() >= wanted[probe] for probe in probes), "more answers", timeout=15)
+    wait_for(lambda: all(probe.answers() >= wanted[probe] for probe in probes), "more answers", timeout=60)

@@ -137,7 +137,7 @@ def test_a_wrong_password(lab: Lab) -> None:
     wait_for(
         lambda: any("password" in (session["last_error"] or "") for session in ours.sessions()),
         "a hint at the password",
-        timeout=20,
+        timeout=60,
     )
     assert all(session["state"] != "established" for session in ours.sessions())
     ours.password(PASSWORDS[0])
@@ -279,6 +279,6 @@ def test_ttl_security(lab: Lab, name: str) -> None:
             assert dropped or "TTL security" in (session["last_error"] or ""), session
         return True
 
-    wait_for(not_heard, "a peer without TTL security is not heard", timeout=20)
+    wait_for(not_heard, "a peer without TTL security is not heard", timeout=60)
     ours.peers()
     ours.wait_up()

@@ -54,8 +54,8 @@ def exchange(version: int) -> Judge:
     def judge(seen: Scene) -> str:
         if family(version)[:2] not in {value[:2] for value in seen.capability(MULTIPROTOCOL, version)}:
             return NOT_OFFERED
-        wait_for(lambda: seen.has_theirs(version), "routed has the peer's route", 20)
-        wait_for(lambda: seen.speaker.show(OUR_BLOCKS[version]), "the peer has routed's route", 20)
+        wait_for(lambda: seen.has_theirs(version), "routed has the peer's route", 60)
+        wait_for(lambda: seen.speaker.show(OUR_BLOCKS[version]), "the peer has routed's route", 60)
         return YES
 
     return judge
@@ -101,11 +101,11 @@ def add_path(seen: Scene) -> str:
         return NOT_OFFERED
     done = []
     if sends_paths(seen, OURS[4]):
-        wait_for(lambda: seen.speaker.path_count(OUR_SEVERAL) == 2, "the peer has both paths", 20)
+        wait_for(lambda: seen.speaker.path_count(OUR_SEVERAL) == 2, "the peer has both paths", 60)
         done.append("from routed")
     if sends_paths(seen, THEIRS[4]):
-        wait_for(lambda: told_paths(seen) == 2, "the peer tells both paths", 20)
-        wait_for(lambda: received(seen) == all_told(seen), "routed has all paths", 20)
+        wait_for(lambda: told_paths(seen) == 2, "the peer tells both paths", 60)
+        wait_for(lambda: received(seen) == all_told(seen), "routed has all paths", 60)
         done.append("to routed")
     if len(done) == 2:
         return YES
@@ -157,7 +157,7 @@ def route_refresh(seen: Scene) -> str:
         updates = seen.wire.updates(OURS[4], THEIRS[4], add_path=sends_paths(seen, OURS[4]))[told_before:]
         return OUR_BLOCKS[4] in {route.prefix for told in updates for route in told.announced}
 
-    wait_for(told_again, "the routes again", 10)
+    wait_for(told_again, "the routes again", 60)
     return YES
 
 
@@ -165,7 +165,7 @@ def extended_messages(seen: Scene) -> str:
     """A message of more than 4,096 octets, taken."""
     if not seen.capability(EXTENDED_MESSAGE):
         return NOT_OFFERED
-    wait_for(lambda: seen.speaker.show(BULK[-1]) and seen.speaker.show(BULK[0]), "the bulk has arrived", 20)
+    wait_for(lambda: seen.speaker.show(BULK[-1]) and seen.speaker.show(BULK[0]), "the bulk has arrived", 60)
     longest = max(one.length for one in seen.wire.messages(OURS[4], THEIRS[4], Kind.UPDATE))
     return YES if longest > _USUAL_OCTETS else f"no: routed's longest message has {longest} octets"
 
@@ -184,7 +184,7 @@ def large_communities(seen: Scene) -> str:
                 return found is not None and value in found.value
         return False
 
-    wait_for(ours_told, "the peer shows routed's large community", 20)
+    wait_for(ours_told, "the peer shows routed's large community", 60)
     return YES if theirs_told() else NOT_OFFERED
 
 
@@ -202,14 +202,14 @@ def graceful_restart(seen: Scene) -> str:
         seen.wait_established(4, 6)
         if not stays(lambda: bool(seen.speaker.show(prefix))):
             return "no: the peer drops the routes of a routed that is back"
-    wait_for(lambda: seen.has_theirs(4), "routed has the peer's route", 20)
+    wait_for(lambda: seen.has_theirs(4), "routed has the peer's route", 60)
     with_families = any(len(value) > 2 for value in offered)
     monitor = RouteMonitor(seen.routed.machine)
     seen.speaker.kill()
     kept = stays(lambda: seen.has_theirs(4))
     seen.speaker.start()
     seen.wait_established(4, 6, timeout=90)
-    wait_for(lambda: seen.has_theirs(4), "the peer's route after its restart", 20)
+    wait_for(lambda: seen.has_theirs(4), "the peer's route after its restart", 60)
     if not with_families:
         return f"{YES}, as a helper only: the peer says that it keeps nothing itself"
     if not kept or [line for line in monitor.deleted() if THEIR_PREFIXES[4] in line]:
@@ -230,7 +230,7 @@ def stays(condition: Callable[[], bool]) -> bool:
 def md5(seen: Scene) -> str:
     """A session whose every segment is signed, at both ends."""
     seen.wait_established(4, 6)
-    wait_for(lambda: seen.has_theirs(4), "routed has the peer's route", 20)
+    wait_for(lambda: seen.has_theirs(4), "routed has the peer's route", 60)
     unsigned = [one[0] for one in directions() if seen.wire.signed[one] != {True}]
     return f"no: {', '.join(unsigned)} sends segments unsigned" if unsigned else YES
 
@@ -247,7 +247,7 @@ def directions() -> list[tuple[str, str]]:
 def gtsm(seen: Scene) -> str:
     """Packets with a TTL of 255 and no other, both ways."""
     seen.wait_established(4, 6)
-    wait_for(lambda: seen.has_theirs(4), "routed has the peer's route", 20)
+    wait_for(lambda: seen.has_theirs(4), "routed has the peer's route", 60)
     wrong = {one[0]: sorted(seen.wire.ttls[one]) for one in directions() if seen.wire.ttls[one] != {255}}
     return f"no: TTLs {wrong}" if wrong else YES
 

@@ -70,7 +70,7 @@ class Scene:
         """Whether the session of an IP version is up at routed's end."""
         return self.routed.sessions().get(THEIRS[version]) == "established"
 
-    def wait_established(self, *versions: int, timeout: float = 40.0) -> None:
+    def wait_established(self, *versions: int, timeout: float = 90.0) -> None:
         """Until these sessions are up."""
         for version in versions:
             wait_for(

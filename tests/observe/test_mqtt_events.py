@@ -434,7 +434,7 @@ def test_a_large_event_is_split(broker: Mosquitto) -> None:
         async with broker, observing(broker.port, PREFIX) as observer, publishing(process, broker.port):
             process.events.publish(
                 EventKind.ROUTES,
-                "IPV6: 8000 changes",
+                "IPv6: 8000 changes",
                 family="ipv6",
                 changes=8000,
                 announced=announced,

@@ -248,7 +248,7 @@ class Scene:
             newest = max(self.peers[name].messages[-1].at for name in there)
             return time.monotonic() - newest > quiet
 
-        wait_for(complete, "all was told", timeout=20)
+        wait_for(complete, "all was told", timeout=60)
         return self.outcome()
 
     def close(self) -> None:

@@ -134,7 +134,7 @@ async def running(exabgp: Exabgp, tmp_path: Path) -> AsyncIterator[tuple[Scripte
     task = asyncio.create_task(process.run(stop))
     yield store, stop
     stop.set()
-    await asyncio.wait_for(task, 10)
+    await asyncio.wait_for(task, 60)
 
 
 def test_a_lost_datastore_withdraws_nothing(exabgp: Exabgp, tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_the_end_of_the_pipe_ends_the_process(exabgp: Exabgp, tmp_path: Path) ->
             store.events.put_nowait(Snapshot(records(BLOCK)))
             await asyncio.to_thread(exabgp.wait, has(BLOCK), "announced")
             exabgp.close()
-            await asyncio.wait_for(stop.wait(), 10)
+            await asyncio.wait_for(stop.wait(), 60)
 
     asyncio.run(main())
 
@@ -212,7 +212,7 @@ def test_word_of_the_shutdown_ends_the_process_and_withdraws_nothing(exabgp: Exa
             store.events.put_nowait(Snapshot(records(BLOCK)))
             await asyncio.to_thread(exabgp.wait, has(BLOCK), "announced")
             exabgp.write("shutdown 1 2")
-            await asyncio.wait_for(stop.wait(), 10)
+            await asyncio.wait_for(stop.wait(), 60)
         assert has(BLOCK)(exabgp.model)
 
     asyncio.run(main())
@@ -265,7 +265,7 @@ def test_pipes_never_make_each_other_wait() -> None:
         pipes.write(ours)
         writer = threading.Thread(target=write_theirs)
         writer.start()
-        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.wait_for(done.wait(), 60)
         writer.join()
 
     asyncio.run(main())
@@ -287,7 +287,7 @@ def test_a_reader_that_went_away_is_an_end() -> None:
     async def main() -> str:
         ended: asyncio.Queue[str] = asyncio.Queue()
         Pipes(read_end, write_end, lambda line: None, ended.put_nowait).write(["x"])
-        return await asyncio.wait_for(ended.get(), 10)
+        return await asyncio.wait_for(ended.get(), 60)
 
     assert asyncio.run(main()) == "cannot write to ExaBGP: Broken pipe"
     os.close(to_us)
@@ -348,7 +348,7 @@ def test_standard_output_is_exabgps_alone(tmp_path: Path, log_format: str) -> No
         lines.append(process.stdout.readline())
         process.stdin.write("done\n")
         process.stdin.flush()
-    rest, errors = process.communicate(timeout=20)  # closes standard input
+    rest, errors = process.communicate(timeout=60)  # closes standard input
     assert process.returncode == 0, errors
     assert rest == ""
     assert lines == [
@@ -391,7 +391,7 @@ def test_sigterm_ends_it_within_a_second(tmp_path: Path) -> None:
 )
 def test_wrong_options_are_named(arguments: list[str], complaint: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "routed", *arguments], capture_output=True, text=True, timeout=30
+        [sys.executable, "-m", "routed", *arguments], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 2
     assert complaint in done.stderr
@@ -415,7 +415,7 @@ def render(url: str, *options: str, env: Mapping[str, str] | None = None) -> sub
         ],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
         env={**os.environ, **(env or {})},
     )
 

@@ -115,7 +115,7 @@ def said_version(program: str | Path, *options: str) -> str:
             [program, *(options or ("--version",))],
             capture_output=True,
             text=True,
-            timeout=20,
+            timeout=60,
             stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError) as error:

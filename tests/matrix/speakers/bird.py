@@ -51,7 +51,7 @@ class _Bird(Speaker):
             cwd=self.directory,
             capture_output=True,
             text=True,
-            timeout=15,
+            timeout=60,
             stdin=subprocess.DEVNULL,
         )
         if done.returncode:

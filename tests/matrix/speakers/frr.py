@@ -103,7 +103,7 @@ class Frr(Speaker):
             [which("vtysh") or "vtysh", "--vty_socket", str(self.directory), "-d", "bgpd", "-c", command],
             capture_output=True,
             text=True,
-            timeout=15,
+            timeout=60,
             stdin=subprocess.DEVNULL,
         )
         if done.returncode or "% Unknown" in done.stdout:

@@ -104,7 +104,7 @@ class OpenBgpd(Speaker):
             [self.folder() / "bgpctl", "-s", str(self._socket), *command],
             capture_output=True,
             text=True,
-            timeout=15,
+            timeout=60,
             stdin=subprocess.DEVNULL,
         )
         if done.returncode:

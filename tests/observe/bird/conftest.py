@@ -22,5 +22,5 @@ def sides(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Side, Side
             lab = stack.enter_context(netns.temporary_lab(tmp_path_factory.mktemp(daemon)))
             both.append(stack.enter_context(side(lab, daemon)))
         for one in both:
-            wait_for(lambda one=one: settled(one), f"{one.daemon} has all routes", timeout=20)  # type: ignore[misc]
+            wait_for(lambda one=one: settled(one), f"{one.daemon} has all routes", timeout=60)  # type: ignore[misc]
         yield both[0], both[1]

@@ -78,7 +78,7 @@ class Reader:
 class Talk:
     """A connection to a real control socket."""
 
-    def __init__(self, path: Path, timeout: float = 15.0) -> None:
+    def __init__(self, path: Path, timeout: float = 60.0) -> None:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self.socket.connect(str(path))

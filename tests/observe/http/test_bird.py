@@ -19,7 +19,7 @@ MESSAGE = "line card swap until 15:00, ask Zoë"
 def curl(routed: RoutedProcess, path: str, *options: str) -> Any:
     """The document at a path."""
     command = ["curl", "-sS", "--fail-with-body", "--unix-socket", str(routed.api), *options]
-    done = subprocess.run([*command, f"http://localhost{path}"], capture_output=True, check=True, timeout=10)
+    done = subprocess.run([*command, f"http://localhost{path}"], capture_output=True, check=True, timeout=60)
     return json.loads(done.stdout)
 
 

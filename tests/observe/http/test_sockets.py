@@ -158,7 +158,7 @@ def running_reflector(*options: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
 
 
 def test_nothing_is_imported_before_somebody_asks() -> None:
@@ -223,7 +223,7 @@ def test_a_second_process_of_the_name_says_so_and_goes_on(folder: Path) -> None:
                 break
         assert any("no --api" in line and "another process answers there" in line for line in lines)
         process.terminate()
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
         assert process.returncode == 0
         assert path.is_socket()
         assert first.fileno() > 0

@@ -25,8 +25,9 @@ def node() -> Iterator[FakeNode]:
 @pytest.fixture(scope="package")
 def pages() -> Iterator[Pages]:
     """Of Debian's Chromium."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=60_000)  # milliseconds
     with sync_playwright() as playwright:
         program = playwright.chromium.launch(executable_path=browser.chromium())
         yield Pages(program)

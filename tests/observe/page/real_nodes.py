@@ -64,7 +64,7 @@ class RealNodes:
         """Stop a node."""
         process = self._processes.pop(name)
         process.terminate()
-        process.wait(10)
+        process.wait(60)
 
     def close(self) -> None:
         """Stop all."""
@@ -72,7 +72,7 @@ class RealNodes:
             self.stop(name)
 
     def _wait_for_page(self) -> None:
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while True:
             try:
                 with urllib.request.urlopen(self.url, timeout=2):

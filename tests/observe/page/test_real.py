@@ -17,7 +17,7 @@ from tests.routed_process import block
 
 pytestmark = pytest.mark.browser
 Open = Callable[..., Visit]
-_PATIENCE = 20_000  # milliseconds
+_PATIENCE = 60_000  # milliseconds
 
 
 @pytest.fixture(scope="module")

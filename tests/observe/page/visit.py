@@ -38,7 +38,7 @@ class Pages:
         """A blank page. One with `options` of a browser context is closed by `give_back`."""
         if options or self._shared is None:
             context = self._browser.new_context(**options)
-            context.set_default_timeout(10_000)
+            context.set_default_timeout(60_000)
             context.add_init_script(_WATCHER)
             page = context.new_page()
             if options:
