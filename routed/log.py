@@ -101,7 +101,9 @@ def _printable(text: str) -> str:
 def _for_people(_logger: object, _method: str, fields: _Fields) -> _Fields:
     """Values as texts that can be printed."""
     for name, value in fields.items():
-        if value is not None and not isinstance(value, bool | int | float):
+        if isinstance(value, list | tuple):
+            fields[name] = _printable(",".join(map(str, value)))
+        elif value is not None and not isinstance(value, bool | int | float):
             fields[name] = _printable(str(value))
     return fields
 

@@ -52,13 +52,13 @@ def test_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     log.configure("info", "console")
     logger = log.get("bgp").bind(peer="a", count=1)
     logger.error("told", reason="two words", missing=None, count=2, empty="")
-    logger.bind(room="kernel").warning("other")
+    logger.bind(room="kernel").warning("other", families=["ipv4", "ipv6"])
     first, second = lines(capsys)
     time, level, rest = first.partition("[error    ]")
     assert level
     assert len(time.split(":")) == 3
     assert " ".join(rest.split()) == "told count=2 empty= missing=None peer=a reason='two words' room=bgp"
-    assert second.endswith("count=1 peer=a room=kernel")
+    assert second.endswith("count=1 families=ipv4,ipv6 peer=a room=kernel")
 
 
 def test_an_event_without_its_own_fields_has_those_that_are_bound(capsys: pytest.CaptureFixture[str]) -> None:

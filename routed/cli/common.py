@@ -82,7 +82,7 @@ Http = Annotated[
         "--http",
         envvar="ROUTED_HTTP",
         metavar="ADDR:PORT",
-        help="Serve the status API over HTTP too, on a loopback address, such as 127.0.0.1:9179.",
+        help="Serve the status API over HTTP too, on a loopback address, such as 127.0.0.1:9180.",
     ),
 ]
 LookingGlass = Annotated[
