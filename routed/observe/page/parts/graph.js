@@ -202,8 +202,8 @@ function sizeOf({ spacing }) {
 // A dot of the crowd, as a part of a path: the shape of its look, about `size` wide.
 function dot({ x, y, look }, size) {
   const r = size * 0.9;
-  const [left, top] = [x.toFixed(1), y.toFixed(1)];
-  const to = (value) => value.toFixed(1);
+  const to = (value) => value.toFixed(2);
+  const [left, top] = [to(x), to(y)];
   if (look === "up" || look === "stale") return `M${to(x - r)} ${top}a${to(r)} ${to(r)} 0 1 0 ${to(2 * r)} 0a${to(r)} ${to(r)} 0 1 0 ${to(-2 * r)} 0z`;
   if (look === "shut") return `M${left} ${to(y - r)}l${to(r)} ${to(r)}l${to(-r)} ${to(r)}l${to(-r)} ${to(-r)}z`;
   if (look === "connecting") return `M${left} ${to(y - r)}l${to(r)} ${to(1.8 * r)}h${to(-2 * r)}z`;

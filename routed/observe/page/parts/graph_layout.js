@@ -74,19 +74,24 @@ function fit(count, angle, inner, outer) {
   return 2;
 }
 
+// Rings from `start` outwards, each with its share of the peers, evenly apart.
 function arcs(peers, from, to, start, spacing, centre) {
-  const places = [];
   const span = to - from;
-  for (let radius = start, next = 0; next < peers.length; radius += spacing) {
-    const fitting = capacity(radius, span + GAP, spacing);
-    const ring = peers.slice(next, next + fitting);
-    // A ring that is not full is spread out only where it is the first.
-    const steps = next === 0 ? ring.length : fitting;
-    ring.forEach((peer, at) => {
-      const angle = from + (span * (at + 0.5)) / steps;
-      places.push({ peer, look: lookOf(peer), spacing, x: centre.x + radius * Math.sin(angle), y: centre.y - radius * Math.cos(angle) });
-    });
-    next += ring.length;
+  const rings = [];
+  let room = 0;
+  for (let radius = start; room < peers.length; radius += spacing) {
+    room += capacity(radius, span + GAP, spacing);
+    rings.push({ radius, room });
+  }
+  const places = [];
+  for (const ring of rings) {
+    const first = places.length;
+    const count = Math.round((peers.length * ring.room) / room) - first;
+    for (let at = 0; at < count; at++) {
+      const peer = peers[first + at];
+      const angle = from + (span * (at + 0.5)) / count;
+      places.push({ peer, look: lookOf(peer), spacing, x: centre.x + ring.radius * Math.sin(angle), y: centre.y - ring.radius * Math.cos(angle) });
+    }
   }
   return places;
 }
