@@ -10,9 +10,10 @@ def main() -> None:
     if not daemon.run_handed_over():
         try:
             from routed.cli import app
-        except KeyboardInterrupt:  # Ctrl-C while it is read; from then on each command sees to it
+
+            app()
+        except KeyboardInterrupt:  # Ctrl-C while all is read; from then on each command sees to it
             raise SystemExit(130) from None
-        app()
 
 
 if __name__ == "__main__":

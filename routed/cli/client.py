@@ -154,10 +154,14 @@ class Client:
                 return UnreachableError(
                     f"{server} is its owner's alone: run this command as that user (sudo)"
                 )
+            case ConnectionResetError() | BrokenPipeError() | http.client.IncompleteRead():
+                return UnreachableError(f"{server}: routed ended, or hung up, before its answer was whole")
             case TimeoutError():
                 return UnreachableError(f"no answer from {server} within {self._timeout:g} s")
             case http.client.HTTPException():
                 return UnreachableError(f"{server}: not an answer of routed ({type(error).__name__})")
+            case OSError() if error.strerror:
+                return UnreachableError(f"{server}: {error.strerror}")
         return UnreachableError(f"{server}: {str(error) or type(error).__name__}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -100,9 +101,10 @@ class RouteStream:
 
     def json(self) -> Iterator[str]:
         """The document as `answer.as_json` has it, some lines at a time."""
+        arrays = _begun(self._counted())
         yield '{\n  "routes": ['
         before = ""
-        for array in self._counted():
+        for array in arrays:
             lines = as_json(array).removeprefix("[\n").removesuffix("\n]")
             if lines == "[]":
                 continue
@@ -116,8 +118,9 @@ class RouteStream:
     def yaml(self) -> Iterator[str]:
         """The document as YAML, some lines at a time: a field a line; a route a line where there are many,
         which takes far less time."""
+        arrays = _begun(self._counted())
         yield "routes:"
-        for array in self._counted():
+        for array in arrays:
             lines = as_yaml(array) if self.found <= ROUTES_BY_FIELD else _as_flow(array)
             if lines != "[]":
                 yield lines
@@ -132,6 +135,11 @@ class RouteStream:
             except msgspec.DecodeError as error:
                 raise _not_understood(error) from None
             yield array
+
+
+def _begun(arrays: Iterator[bytes]) -> Iterator[bytes]:
+    """The same, once the first one is there: where there is no answer, nothing is to be written."""
+    return chain([next(arrays)], arrays)
 
 
 def _as_flow(array: bytes) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ from routed.cli.answer import as_json, as_yaml
 from routed.observe import documents
 from tests.cli import server
 from tests.cli.conftest import run
-from tests.cli.server import ApiServer, Asked, event, peer, peer_summary, route, routes
+from tests.cli.server import Answer, ApiServer, Asked, event, peer, peer_summary, route, routes
 from tests.cli.test_text import harmless
 
 #: Commands that show a document, and where it is.
@@ -467,3 +469,24 @@ def test_each_request_says_what_it_takes(api: ApiServer) -> None:
     run("status")
     request: Asked = api.asked[0]
     assert request.headers["Host"] == "localhost"
+
+
+@pytest.mark.parametrize("output", ["table", "json", "yaml"])
+def test_nothing_is_written_where_there_is_no_answer(output: str, tmp_path: Path) -> None:
+    result = run("routes", "-o", output, "--socket", str(tmp_path / "none.sock"))
+    assert (result.exit_code, result.stdout) == (3, "")
+
+
+@pytest.mark.parametrize("command", [("status",), ("routes",), ("routes", "-o", "json")])
+def test_an_answer_that_breaks_off_is_said(api: ApiServer, command: tuple[str, ...]) -> None:
+    def broken(_request: Asked) -> Answer:
+        def pieces() -> Iterator[bytes]:
+            yield b'{"routes":['
+            raise BrokenPipeError
+
+        return 200, pieces()
+
+    api.answers[f"/api/v1/{command[0]}"] = broken
+    result = run(*command)
+    assert result.exit_code == 3
+    assert "before its answer was whole" in result.stderr
