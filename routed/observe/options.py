@@ -77,11 +77,14 @@ def observe_options(
     # Not quoted: there may be a password in it.
     if events is not None and events.partition("://")[0].lower() not in ("mqtt", "mqtts"):
         raise ValueError("--events: use mqtt://HOST:PORT/PREFIX or mqtts://HOST:PORT/PREFIX")
+    metrics_endpoint = None if metrics is None else _endpoint("--metrics", metrics)
+    if endpoint is not None and endpoint == metrics_endpoint:
+        raise ValueError(f"--metrics {metrics!r}: --http serves metrics there already: leave it out")
     return ObserveOptions(
         api={DEFAULT: socket_of(node), NONE: None}.get(api, Path(api)),
         http=endpoint,
         looking_glass=looking_glass,
-        metrics=None if metrics is None else _endpoint("--metrics", metrics),
+        metrics=metrics_endpoint,
         metrics_per_peer=metrics_per_peer,
         bird_sockets=None if bird_sockets is None else Path(bird_sockets),
         events=events,

@@ -102,7 +102,7 @@ class Outlets:
                     continue
                 await outlet.start()
             except (OSError, ValueError) as error:
-                self._log.error(f"no {name}", error=str(error))
+                self._log.error(f"no {name}", error=_text(error))
             else:
                 self._open.append((name, outlet))
 
@@ -115,3 +115,10 @@ class Outlets:
             with contextlib.suppress(OSError):
                 await outlet.close()
             self._log.debug("closed", outlet=name)
+
+
+def _text(error: OSError | ValueError) -> str:
+    """What is wrong, without the errno's number."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{error.filename}: {error.strerror}"
+    return str(error)

@@ -6,13 +6,14 @@ import asyncio
 import socket
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from routed.bgp.transport import Endpoint
 from routed.observe.http import outlet as outlet_module
 from routed.observe.http.outlet import api_outlet, http_outlet, metrics_outlet
-from routed.observe.options import ObserveOptions
+from routed.observe.options import ObserveOptions, observe_options
 from routed.observe.outlets import Outlets
 from tests.bgp.test_speaker import Router
 from tests.observe.views.scene import observed
@@ -73,7 +74,9 @@ async def test_all_three_at_once_by_the_options(wire: Wire) -> None:
 
 
 @virtual
-async def test_a_port_that_is_taken_costs_that_outlet_alone(wire: Wire) -> None:
+async def test_a_port_that_is_taken_costs_that_outlet_alone(
+    wire: Wire, capsys: pytest.CaptureFixture[str]
+) -> None:
     with tempfile.TemporaryDirectory(prefix="routed-") as folder, socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
@@ -83,6 +86,26 @@ async def test_a_port_that_is_taken_costs_that_outlet_alone(wire: Wire) -> None:
         await outlets.start()
         assert b" 200 " in await get(path, "/api/v1/status")
         await outlets.close()
+        said = capsys.readouterr().out
+        assert f"{taken}: another process listens there" in said
+        assert "Errno" not in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"http": "127.0.0.1:9", "metrics": "127.0.0.1:9"}, "--metrics"),
+        ({"http": "0.0.0.0:9"}, "--http"),
+        ({"http": "localhost:9"}, "--http"),
+        ({"looking_glass": True}, "--looking-glass"),
+        ({"events": "http://127.0.0.1/"}, "--events"),
+    ],
+)
+def test_wrong_options_are_named(changed: dict[str, Any], named: str) -> None:
+    options: dict[str, Any] = {"api": "none", "http": None, "looking_glass": False, "metrics": None}
+    options |= {"metrics_per_peer": False, "bird_sockets": None, "events": None, **changed}
+    with pytest.raises(ValueError, match=f"^{named}"):
+        observe_options("a", **options)
 
 
 @virtual
