@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import socket
 import tempfile
 from pathlib import Path
@@ -74,21 +76,19 @@ async def test_all_three_at_once_by_the_options(wire: Wire) -> None:
 
 
 @virtual
-async def test_a_port_that_is_taken_costs_that_outlet_alone(
-    wire: Wire, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_a_port_that_is_taken_costs_that_outlet_alone(wire: Wire) -> None:
     with tempfile.TemporaryDirectory(prefix="routed-") as folder, socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
         taken = Endpoint.parse(f"127.0.0.1:{sock.getsockname()[1]}")
         path = Path(folder) / "a.sock"
         outlets = Outlets(ObserveOptions(api=path, http=taken, node_status=False), observed(Router(wire, 1)))
-        await outlets.start()
+        with contextlib.redirect_stdout(io.StringIO()) as said:
+            await outlets.start()
+        assert f"{taken}: another process listens there" in said.getvalue()
+        assert "Errno" not in said.getvalue()
         assert b" 200 " in await get(path, "/api/v1/status")
         await outlets.close()
-        said = capsys.readouterr().out
-        assert f"{taken}: another process listens there" in said
-        assert "Errno" not in said
 
 
 @pytest.mark.parametrize(
