@@ -135,6 +135,7 @@ LogLevel = Annotated[
     str | None,
     typer.Option(
         "--log-level",
+        metavar="LEVEL",
         envvar=["ROUTED_LOG_LEVEL", "BGP_LOGSEVERITYSCREEN"],
         help="debug, info, warning, error or fatal. Wins over the records' logSeverityScreen.",
     ),
@@ -143,6 +144,7 @@ LogFormat = Annotated[
     str,
     typer.Option(
         "--log-format",
+        metavar="FORMAT",
         envvar="ROUTED_LOG_FORMAT",
         help="console, json, or auto: console on a terminal, else json.",
     ),

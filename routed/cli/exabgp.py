@@ -23,6 +23,7 @@ def exabgp(
         str | None,
         typer.Option(
             "--node",
+            metavar="NAME",
             envvar=["ROUTED_NODE", "NODENAME"],
             help="Name of this node's record; without it as calico-node finds it: its nodename "
             "file, HOSTNAME, the host's name.",

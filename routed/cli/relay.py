@@ -28,7 +28,10 @@ def relay(
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", envvar="ROUTED_NAME", help="The relay's name; default: the host's, and random digits."
+            "--name",
+            metavar="NAME",
+            envvar="ROUTED_NAME",
+            help="The relay's name; default: the host's, and random digits.",
         ),
     ] = None,
     log_level: common.LogLevel = None,

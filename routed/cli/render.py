@@ -31,6 +31,7 @@ def render(
         str | None,
         typer.Option(
             "--node",
+            metavar="NAME",
             envvar=["ROUTED_NODE", "NODENAME"],
             help="Name of the node's record; without it as calico-node finds it: its nodename file, "
             "HOSTNAME, the host's name.",
@@ -48,7 +49,10 @@ def render(
         typer.Option("--check", help="Let a local BIRD 1.6 (bird -p), or ExaBGP, parse the files first."),
     ] = False,
     format_: Annotated[
-        str, typer.Option("--format", envvar="ROUTED_FORMAT", help="For which daemon: bird or exabgp.")
+        str,
+        typer.Option(
+            "--format", metavar="DAEMON", envvar="ROUTED_FORMAT", help="For which daemon: bird or exabgp."
+        ),
     ] = "bird",
     with_process: Annotated[
         bool,

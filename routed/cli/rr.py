@@ -54,6 +54,7 @@ def rr(
         Path | None,
         typer.Option(
             "--password-file",
+            metavar="PATH",
             envvar="ROUTED_PASSWORD_FILE",
             help="The TCP-MD5 password of all clients of the --clients ranges: what is in this file, without "
             "the end of its last line.",
@@ -111,13 +112,17 @@ def rr(
     name: Annotated[
         str | None,
         typer.Option(
-            "--name", envvar="ROUTED_NAME", help="Our name in logs and status; default: the router ID."
+            "--name",
+            metavar="NAME",
+            envvar="ROUTED_NAME",
+            help="Our name in logs and status; default: the router ID.",
         ),
     ] = None,
     on_stop: Annotated[
         str,
         typer.Option(
             "--on-stop",
+            metavar="HOW",
             envvar="ROUTED_ON_STOP",
             help="shutdown: clients go to their other reflector at once. graceful-restart: they "
             "keep our routes for the restart time.",
@@ -136,7 +141,10 @@ def rr(
     status_file: Annotated[
         Path | None,
         typer.Option(
-            "--status-file", envvar="ROUTED_STATUS_FILE", help="Write the state as JSON here, on each change."
+            "--status-file",
+            metavar="PATH",
+            envvar="ROUTED_STATUS_FILE",
+            help="Write the state as JSON here, on each change.",
         ),
     ] = None,
     api: common.Api = "auto",

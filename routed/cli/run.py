@@ -17,6 +17,7 @@ def run(
         str | None,
         typer.Option(
             "--node",
+            metavar="NAME",
             envvar=["ROUTED_NODE", "NODENAME"],
             help="Name of this node's record; without it as calico-node finds it: its nodename "
             "file, HOSTNAME, the host's name.",
@@ -30,6 +31,7 @@ def run(
         str,
         typer.Option(
             "--takeover",
+            metavar="WHAT",
             envvar="ROUTED_TAKEOVER",
             help="bird: replace, without a gap, the kernel routes (proto bird) that a BIRD has left on this "
             "node, and remove the stale ones after convergence. For a node whose BIRD is stopped.",
@@ -39,6 +41,7 @@ def run(
         int | None,
         typer.Option(
             "--port",
+            metavar="PORT",
             envvar="ROUTED_PORT",
             min=1,
             max=65535,
@@ -49,6 +52,7 @@ def run(
         str,
         typer.Option(
             "--families-per-session",
+            metavar="one|both",
             envvar="ROUTED_FAMILIES_PER_SESSION",
             help="one: as Calico, IPv4 over the IPv4 session and IPv6 over the IPv6 session. "
             "both: offer both on each; a peer that offers one gets one.",
@@ -58,6 +62,7 @@ def run(
         str,
         typer.Option(
             "--on-stop",
+            metavar="HOW",
             envvar="ROUTED_ON_STOP",
             help="graceful-restart: peers keep our routes for the restart time, as for an upgrade. "
             "shutdown: they drop them at once.",
@@ -66,7 +71,10 @@ def run(
     status_file: Annotated[
         Path | None,
         typer.Option(
-            "--status-file", envvar="ROUTED_STATUS_FILE", help="Write the state as JSON here, on each change."
+            "--status-file",
+            metavar="PATH",
+            envvar="ROUTED_STATUS_FILE",
+            help="Write the state as JSON here, on each change.",
         ),
     ] = None,
     api: common.Api = "auto",

@@ -28,12 +28,15 @@ def intent(
         str | None,
         typer.Option(
             "--node",
+            metavar="NAME",
             envvar=["ROUTED_NODE", "NODENAME"],
             help="Name of the node's record; without it as calico-node finds it: its nodename file, "
             "HOSTNAME, the host's name.",
         ),
     ] = None,
-    output: Annotated[str, typer.Option("-o", "--output", help="text, json or yaml.")] = "text",
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FORMAT", help="text, json or yaml.")
+    ] = "text",
 ) -> None:
     """Each session with the record it comes from, each route with its reason, each policy, and what is wrong:
     rejected records, references to what is not there."""
