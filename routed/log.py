@@ -88,7 +88,10 @@ class _Output:
     def say(self, line: str) -> None:
         # A reader that has gone away costs the lines, not the process.
         with contextlib.suppress(OSError):
-            print(line, flush=True)
+            try:
+                print(line, flush=True)
+            except UnicodeEncodeError:  # a locale without UTF-8, and a peer or record that has heard of it
+                print(line.encode("ascii", "backslashreplace").decode(), flush=True)
 
     debug = info = warning = error = say
 

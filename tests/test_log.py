@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 
@@ -46,6 +47,15 @@ def test_hostile_text_stays_one_line_without_escapes(
     assert line.isprintable()
     assert "red" in line
     assert "bad" in line
+
+
+def test_an_encoding_that_lacks_letters_costs_no_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    octets = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(octets, "latin-1"))
+    log.configure("info", "console")
+    log.get("bgp").info("session down", reason="\u65e5\u672c \u00e9")
+    (line,) = octets.getvalue().splitlines()
+    assert b"\\u65e5\\u672c \\xe9" in line
 
 
 def test_a_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
