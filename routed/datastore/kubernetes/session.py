@@ -56,16 +56,19 @@ class KubernetesFollower(Follower):
 
     async def session(self) -> None:
         """See Follower."""
+        failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 await self._run(group, self._source.load())
         except* (*_SERVER_FAILURES, RefusedError) as failures:
+            # Told below: Python 3.11.2, which Debian 12 has, makes a group of what is raised here.
             failure = _first(failures)
-            raise UnavailableError(str(failure), getattr(failure, "retry_after", None)) from None
         finally:
             self._tasks.clear()
             self._in_step.clear()
             self._failures.clear()
+        if failure is not None:
+            raise UnavailableError(str(failure), getattr(failure, "retry_after", None))
 
     async def _run(self, group: asyncio.TaskGroup, access: Access) -> None:
         """Starts what is needed and served, and looks again when records need something else, and from time
