@@ -85,7 +85,7 @@ const unwait = stream.onState((state) => {
   unwait();
   stream.listen(hearSessions);
 });
-stream.start();
+stream.follow();
 watch(
   "status",
   { every: 60 },

@@ -5,6 +5,8 @@ import { get, STREAM } from "./api.js";
 const KEPT = 2048;
 const FIRST_WAIT = 1000;
 const LONGEST_WAIT = 15_000;
+// A page that is hidden for so long hears nothing: a browser keeps few connections to a server, for all its tabs.
+const HIDDEN_FOR = 20_000;
 const KINDS = [
   "started", "stopping", "converged", "draining", "drain-ended", "peer-added", "peer-removed", "session-up",
   "session-down", "peer-shut-down", "peer-brought-up", "peer-refreshed", "stale-routes", "bad-update", "routes",
@@ -14,7 +16,7 @@ export { KINDS };
 
 class Stream {
   events = [];
-  /** `connecting`, `live` or `lost`. */
+  /** `connecting`, `live`, `lost`, or `paused` while the page is hidden. */
   state = "connecting";
   /** When the connection was lost, milliseconds since 1970. */
   lostAt = 0;
@@ -23,6 +25,7 @@ class Stream {
   #source = null;
   #wait = FIRST_WAIT;
   #timer = 0;
+  #hidden = 0;
   #started = "";
   /** Events that came before those that were kept have been read; null: they have. */
   #early = null;
@@ -54,6 +57,23 @@ class Stream {
     for (const kind of KINDS) source.addEventListener(kind, take);
     source.addEventListener("open", () => this.#opened(source));
     source.addEventListener("error", () => this.#broke(source));
+  }
+
+  /** Hear events from now on, while the page is seen. */
+  follow() {
+    this.start();
+    document.addEventListener("visibilitychange", () => {
+      clearTimeout(this.#hidden);
+      if (document.hidden) this.#hidden = setTimeout(() => this.#pause(), HIDDEN_FOR);
+      else if (this.state === "paused") this.retry();
+    });
+  }
+
+  #pause() {
+    clearTimeout(this.#timer);
+    this.#source?.close();
+    this.#source = null;
+    this.#become("paused");
   }
 
   /** Try again at once. */

@@ -12,12 +12,19 @@ from tests.observe.page.fake_node import FakeNode
 from tests.observe.page.visit import Pages, Visit
 
 
-@pytest.fixture
-def node() -> Iterator[FakeNode]:
-    """A fake node."""
+@pytest.fixture(scope="package")
+def _server() -> Iterator[FakeNode]:
+    """One for all tests, so that the browser has the page's files."""
     fake = FakeNode()
     yield fake
     fake.stop()
+
+
+@pytest.fixture
+def node(_server: FakeNode) -> FakeNode:
+    """A fake node."""
+    _server.reset()
+    return _server
 
 
 # For the tests of this folder alone: playwright's event loop is that of the thread, and must not be in the

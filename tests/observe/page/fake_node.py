@@ -23,6 +23,16 @@ class FakeNode:
     """Change its fields to change the answers. Close it at the end."""
 
     def __init__(self) -> None:
+        self._streams: list[queue.SimpleQueue[bytes | None]] = []
+        self._lock = threading.Lock()
+        self._server: ThreadingHTTPServer | None = None
+        self.port = 0
+        self.held = threading.Event()
+        """While it is not set, documents are not answered."""
+        self.reset()
+
+    def reset(self) -> None:
+        """Be an ordinary node, for another test; listening."""
         self.peers = samples.peers()
         self.status_changes: dict[str, Any] = {}
         self.routes: Sequence[documents.Route] = [samples.route(number) for number in range(300)]
@@ -33,16 +43,15 @@ class FakeNode:
         self.explain: Callable[[str], documents.Explanation] = samples.explanation
         self.failing: dict[str, int] = {}
         """HTTP status by path below /api/v1/, for those that fail."""
-        self.held = threading.Event()
-        """While it is not set, documents are not answered."""
         self.held.set()
         self.asked: list[str] = []
         """Paths with queries that were asked for."""
-        self._streams: list[queue.SimpleQueue[bytes | None]] = []
-        self._lock = threading.Lock()
-        self._server: ThreadingHTTPServer | None = None
-        self.port = 0
-        self.start()
+        with self._lock:
+            left, self._streams = self._streams, []
+        for stream in left:
+            stream.put(_END)
+        if self._server is None:
+            self.start()
 
     @property
     def url(self) -> str:
@@ -68,6 +77,7 @@ class FakeNode:
         self.held.set()
         self._server.shutdown()
         self._server.server_close()
+        self._server = None
         with self._lock:
             for stream in self._streams:
                 stream.put(_END)
@@ -100,7 +110,8 @@ class FakeNode:
     def unsubscribe(self, stream: queue.SimpleQueue[bytes | None]) -> None:
         """It is no longer read."""
         with self._lock:
-            self._streams.remove(stream)
+            if stream in self._streams:
+                self._streams.remove(stream)
 
     @property
     def listeners(self) -> int:
@@ -172,7 +183,9 @@ class _Handler(BaseHTTPRequestHandler):
                     url.path.removeprefix("/api/v1/"), {k: v[0] for k, v in parse_qs(url.query).items()}
                 )
             elif (found := files().get(url.path)) is not None:
-                self._send(200, found[0], found[1], PAGE_HEADERS)
+                # Unlike a node's: many tests load the same page.
+                headers = {**dict(PAGE_HEADERS), "Cache-Control": "max-age=600"}
+                self._send(200, found[0], found[1], tuple(headers.items()))
             else:
                 self._send(404, b"", "text/plain", PAGE_HEADERS)
         except (BrokenPipeError, ConnectionResetError):

@@ -173,6 +173,28 @@ def test_a_page_that_nobody_sees_asks_for_nothing(visit: Open, node: FakeNode) -
     expect(page.find(".rows-peers tbody")).to_contain_text("Idle")
 
 
+def test_a_tab_that_is_hidden_for_long_gives_its_connection_back(visit: Open, node: FakeNode) -> None:
+    page = visit("events", clock=True)
+    live(page)
+    hide = """(hidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.run(hide, True)
+    page.page.clock.run_for(5_000)
+    page.run(hide, False)
+    page.page.clock.run_for(30_000)
+    expect(page.find("#connection")).to_have_text("Live")
+    page.run(hide, True)
+    page.page.clock.run_for(30_000)
+    expect(page.find("#connection")).to_have_text("Paused")
+    node.publish("problem", "while the tab was hidden")
+    page.run(hide, False)
+    live(page)
+    page.page.clock.run_for(100)
+    expect(page.find(".rows-events tbody tr").first).to_contain_text("while the tab was hidden")
+
+
 def test_nothing_goes_on_after_a_view_is_left(visit: Open, node: FakeNode) -> None:
     page = visit("peers", clock=True)
     live(page)

@@ -4,7 +4,7 @@ import { fill, h } from "./dom.js";
 import { stream } from "../stream.js";
 import { clock } from "./text.js";
 
-const WORDS = { connecting: "Connecting", live: "Live", lost: "Connection lost" };
+const WORDS = { connecting: "Connecting", live: "Live", lost: "Connection lost", paused: "Paused" };
 
 export function connectionSign(sign) {
   const bar = h(
