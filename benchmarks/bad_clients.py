@@ -222,8 +222,9 @@ BAD: dict[str, Callable[[int, Stop], None]] = {
 }
 
 
-def _run_bad(name: str, port: int, event: Any) -> None:
+def _run_bad(name: str, port: int, begun: Any, event: Any) -> None:
     """In a process of its own. What ends it early is said, and is no failure of the reflector."""
+    begun.set()
     try:
         BAD[name](port, event.is_set)
     except OSError as error:
@@ -231,14 +232,14 @@ def _run_bad(name: str, port: int, event: Any) -> None:
 
 
 @contextlib.contextmanager
-def at_work(name: str, port: int) -> Iterator[None]:
-    """A bad client in a process of its own."""
+def at_work(name: str, port: int) -> Iterator[Callable[[], bool]]:
+    """A bad client in a process of its own, which takes its time; the function says whether it has begun."""
     context = multiprocessing.get_context("spawn")
-    event = context.Event()
-    process = context.Process(target=_run_bad, args=(name, port, event))
+    begun, event = context.Event(), context.Event()
+    process = context.Process(target=_run_bad, args=(name, port, begun, event))
     process.start()
     try:
-        yield
+        yield begun.is_set
     finally:
         event.set()
         process.join(10)
@@ -331,8 +332,9 @@ def measure(clients: int, seconds: float, names: list[str]) -> list[Row]:
             good.fleet.run_until(status.exists, 10, "the first status")
             for name in ("(none)", *names, "(none, after)"):
                 before, lost = incidents(status), good.fleet.counts.lost
-                beside = contextlib.nullcontext() if name.startswith("(") else at_work(name, port)
-                with beside:
+                alone = contextlib.nullcontext(lambda: True)
+                with alone if name.startswith("(") else at_work(name, port) as begun:
+                    good.fleet.run_until(begun, 60, f"{name} begins")
                     good.fleet.run(SETTLE)
                     times = good.changes(seconds)
                     after = incidents(status)
