@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Network
 from routed.bgp.capabilities import AddPathMode
 from routed.bgp.nlri import Family
 from routed.bgp.route import Address
+from routed.bgp.session_types import OPEN_TIME, SessionConfig
 from routed.bgp.transport import Endpoint
 from routed.intent.types import NextHopMode
 from routed.secret import SecretValue
@@ -18,6 +19,9 @@ DEFAULT_RESTART_TIME = 120
 DEFAULT_ADD_PATH_LIMIT = 128
 #: How long a peer that sent too many prefixes stays down, seconds.
 DEFAULT_LIMIT_TIME = 300.0
+#: How long a client from a range may take for its OPEN, seconds. The four minutes of RFC 4271 section 8.2.2
+#: are for peers that somebody has configured.
+CLIENT_OPEN_TIME = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,3 +88,25 @@ class ClientRange:
     """TCP-MD5 for every client of the range."""
     max_prefixes: int | None = None
     max_prefixes_time: float | None = DEFAULT_LIMIT_TIME
+
+
+def session_config(peer: PeerConfig, speaker: SpeakerConfig, *, restarting: bool) -> SessionConfig:
+    """What of a peer's configuration the session needs. `restarting`: the Restart State bit (RFC 4724
+    section 3)."""
+    return SessionConfig(
+        name=peer.name,
+        local_as=peer.local_as,
+        remote_as=peer.remote_as,
+        local_router_id=speaker.router_id,
+        families=peer.families,
+        passive=peer.passive,
+        open_time=CLIENT_OPEN_TIME if peer.dynamic else OPEN_TIME,
+        hold_time=peer.hold_time,
+        keepalive_time=peer.keepalive_time,
+        enhanced_route_refresh=True,
+        extended_message=True,
+        add_path=peer.add_path,
+        restart_time=peer.restart_time,
+        long_lived_time=peer.long_lived_time,
+        restarting=restarting,
+    )

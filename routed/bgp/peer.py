@@ -8,24 +8,22 @@ the news that it is up or down, goes to the `PeerOwner`.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 from weakref import proxy
 
 from routed.bgp import session as sans_io
-from routed.bgp.config import PeerConfig, SpeakerConfig
+from routed.bgp.config import PeerConfig, SpeakerConfig, session_config
 from routed.bgp.errors import Cease, Notification
-from routed.bgp.listener import SessionListener
-from routed.bgp.network import Closable, Network
+from routed.bgp.network import Closable
 from routed.bgp.nlri import Family
+from routed.bgp.peer_owner import PeerOwner
 from routed.bgp.prefix_limit import PrefixLimit
 from routed.bgp.protection import Protection
 from routed.bgp.seldom import Seldom
 from routed.bgp.session import ConnectionId, Negotiated, Session
-from routed.bgp.transport import Connection, Link, Traffic, reset
-from routed.bgp.update import Update
+from routed.bgp.transport import Connection, Link, reset
 from routed.log import Logger
 
 #: Of what a peer does again and again so many lines are logged, then one each so many seconds.
@@ -34,43 +32,6 @@ FINDINGS_SAID: Final = 5
 #: So many different reasons why there is no session yet are logged; a peer chooses some of the words.
 ATTEMPTS_SAID: Final = 8
 FLAP_TIME: Final = 60.0
-#: How long a client from a range may take for its OPEN, seconds. The four minutes of RFC 4271 section 8.2.2
-#: are for peers that somebody has configured.
-CLIENT_OPEN_TIME: Final = 60.0
-
-
-class PeerOwner(Protocol):
-    """The speaker, as its peers see it."""
-
-    loop: asyncio.AbstractEventLoop
-    network: Network
-    read_buffer: memoryview
-    traffic: Traffic
-    log: Logger
-    random: random.Random
-    sessions: SessionListener
-
-    def on_established(self, peer: Peer, negotiated: Negotiated) -> None:
-        """The session is up on `peer.connection`."""
-
-    def on_updates(self, peer: Peer, updates: list[Update]) -> None:
-        """UPDATEs of one read, in order."""
-
-    def on_refresh(self, peer: Peer, family: Family, subtype: int) -> None:
-        """The peer asks for the whole table again (RFC 2918), or marks where its own begins and ends
-        (`message.RefreshSubtype`, RFC 7313)."""
-
-    def on_down(self, peer: Peer, down: sans_io.Down) -> None:
-        """The session was up and is no more."""
-
-    def on_state(self, peer: Peer) -> None:
-        """The session's state changed."""
-
-    def on_listen_key(self, peer: Peer) -> None:
-        """The peer's connections are to be signed with another key: `peer.protection.listening`."""
-
-    def accept_waiting(self) -> None:
-        """Accept connections that wait, before a key changes."""
 
 
 class Peer:
@@ -406,25 +367,3 @@ class Peer:
             self._act()
         else:
             self._arm()
-
-
-def session_config(peer: PeerConfig, speaker: SpeakerConfig, *, restarting: bool) -> sans_io.SessionConfig:
-    """What of a peer's configuration the session needs. `restarting`: the Restart State bit (RFC 4724
-    section 3)."""
-    return sans_io.SessionConfig(
-        name=peer.name,
-        local_as=peer.local_as,
-        remote_as=peer.remote_as,
-        local_router_id=speaker.router_id,
-        families=peer.families,
-        passive=peer.passive,
-        open_time=CLIENT_OPEN_TIME if peer.dynamic else sans_io.OPEN_TIME,
-        hold_time=peer.hold_time,
-        keepalive_time=peer.keepalive_time,
-        enhanced_route_refresh=True,
-        extended_message=True,
-        add_path=peer.add_path,
-        restart_time=peer.restart_time,
-        long_lived_time=peer.long_lived_time,
-        restarting=restarting,
-    )
