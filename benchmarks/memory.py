@@ -23,7 +23,7 @@ from benchmarks._fleet import Fleet, Session, Settings
 from benchmarks.soak import reflector
 
 FEEDERS = 10
-#: What is kept for those who join goes after two looks of this time each (`speaker.SNAPSHOT_TIME`), seconds.
+#: What is kept for those who join goes after two looks of this time each (`turns.SNAPSHOT_TIME`), seconds.
 QUIET = 11.0
 
 

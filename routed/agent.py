@@ -139,7 +139,7 @@ class Agent:
         """Hand the difference on."""
         self._applier.apply(delta)
         if arrived is not None:
-            self._speaker.began(arrived)
+            self._speaker.turns.began(arrived)
         self.on_status()
 
     def _start_speaker(self) -> None:

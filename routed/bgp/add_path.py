@@ -74,7 +74,9 @@ class AddPathGroup(Group):
         """See `Group.adverts_by_path_id`."""
         keys = {path_id: _key(path_id, nlri) for path_id in self._path_ids.get(nlri, _ONLY)}
         return [
-            (path_id, advert) for path_id, key in keys.items() if (advert := self.adj_out.get(key)) is not None
+            (path_id, advert)
+            for path_id, key in keys.items()
+            if (advert := self.adj_out.get(key)) is not None
         ]
 
     def _adverts(

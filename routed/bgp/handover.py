@@ -8,10 +8,14 @@ time."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from routed.bgp.nlri import Family
+from routed.bgp.rib import LocRib
+
 if TYPE_CHECKING:
+    from routed.bgp.attachment import Attachment
     from routed.bgp.peer import Peer
 
 #: The other end learns of the same change a little sooner or later, and needs our routes until then, seconds.
@@ -28,13 +32,15 @@ class Handover:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        covered: Callable[[Peer], bool],
+        ribs: Mapping[Family, LocRib],
+        attached: Mapping[Peer, Attachment],
         let_go: Callable[[Peer, str], None],
     ) -> None:
-        """`covered`: whether all routes of a peer are known from others that stay; `let_go` gets a peer that
-        can go, and why now, for people."""
+        """`attached`: what all peers have in the tables; `let_go` gets a peer that can go, and why now, for
+        people."""
         self._loop = loop
-        self._covered = covered
+        self._ribs = ribs
+        self._attached = attached
         self._let_go = let_go
         self._since: dict[Peer, float] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -74,3 +80,20 @@ class Handover:
             self._let_go(peer, reason)
         if self._since:
             self._timer = self._loop.call_later(CHECK_TIME, self._check)
+
+    def _covered(self, peer: Peer) -> bool:
+        """Whether each route of a retiring peer is also known from somebody who stays."""
+        retiring = {
+            source
+            for other, attached in self._attached.items()
+            if other is peer or other in self
+            for source in attached.sources.values()
+        }
+        for family, source in self._attached[peer].sources.items():
+            rib = self._ribs[family]
+            table = rib.sources.get(source)
+            for nlri in table.routes if table is not None else ():
+                paths = rib.ranked(nlri)
+                if paths and all(path.source in retiring for path in paths):
+                    return False
+        return True

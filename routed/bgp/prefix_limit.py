@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from routed.bgp.capabilities import SAFI_UNICAST
 from routed.bgp.errors import Cease, ErrorCode, Notification
 from routed.bgp.nlri import NO_FAMILIES, Family
+
+if TYPE_CHECKING:
+    from routed.bgp.peer import Peer
 
 #: A peer that has sent this part of the prefixes that it may send is worth a warning.
 WARNING_PART: Final = 0.75
@@ -33,6 +36,31 @@ class PrefixLimit:
                 self._warned |= {family}
                 log.warning("near its most prefixes", family=family.name.lower(), received=count, limit=limit)
         return None
+
+
+def over_limit(peer: Peer, received: Mapping[Family, int]) -> Family | None:
+    """The family of which a peer has sent more prefixes than it may; None: there is none, or no session."""
+    limit = peer.config.max_prefixes
+    if limit is None or peer.prefix_limit is None or not peer.established:
+        return None
+    return peer.prefix_limit.exceeded(limit, received, peer.log)
+
+
+def end_over_limit(peer: Peer, received: Mapping[Family, int]) -> None:
+    """End the session of a peer that has sent more prefixes than it may."""
+    family = over_limit(peer, received)
+    limit = peer.config.max_prefixes
+    if family is None or limit is None:
+        return
+    time = peer.config.max_prefixes_time
+    peer.log.error(
+        "too many prefixes: the session ends",
+        family=family.name.lower(),
+        limit=limit,
+        again="in so many seconds" if time is not None else "when it is configured otherwise",
+        seconds=time,
+    )
+    peer.pause(limit_notification(family, limit), time)
 
 
 def limit_notification(family: Family, limit: int) -> Notification:

@@ -145,7 +145,7 @@ def _routes(observed: Observed) -> Iterator[Sample]:
     for family, name in FAMILY_NAMES.items():
         yield Sample("routed_bgp_route_changes", (name,), observed.route_changes.total[family])
     yield Sample("routed_bgp_pending_changes", (), speaker.tables.changes_pending)
-    yield Sample("routed_bgp_change_to_wire_seconds", (), speaker.flush_times)
+    yield Sample("routed_bgp_change_to_wire_seconds", (), speaker.turns.flush_times)
     if observed.compiler is not None:
         yield Sample("routed_originated_routes", (), len(observed.compiler.originated))
         yield Sample("routed_owned_blocks", (), len(observed.compiler.owned_blocks))
@@ -222,7 +222,7 @@ def _datastore(observed: Observed) -> Iterator[Sample]:
     if state.changed_at is not None:
         yield Sample("routed_datastore_last_change_timestamp_seconds", (), state.changed_at)
     yield Sample("routed_record_problems", (), len(observed.problems()))
-    yield Sample("routed_datastore_to_wire_seconds", (), observed.speaker.batch_times)
+    yield Sample("routed_datastore_to_wire_seconds", (), observed.speaker.turns.batch_times)
 
 
 def _kernel(observed: Observed) -> Iterator[Sample]:

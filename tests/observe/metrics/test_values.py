@@ -176,15 +176,15 @@ async def test_changes_are_timed_until_they_are_handed_to_the_connections(wire: 
     before = counts()
     arrived = loop.time()
     a.originate("10.1.0.0/26")
-    a.speaker.began(arrived - 3)
+    a.speaker.turns.began(arrived - 3)
     assert counts() == before, "not there before it is sent"
     assert value(values(watched), "routed_bgp_pending_changes") == 1
     await until(lambda: len(b.table()) == 1)
     assert counts() == (before[0] + 1, before[1] + 1)
     assert value(values(watched), "routed_datastore_to_wire_seconds_sum") == pytest.approx(3, abs=0.1)
     assert value(values(watched), "routed_bgp_pending_changes") == 0
-    a.speaker.began(arrived)  # records that changed no route
-    a.speaker._schedule_flush()
+    a.speaker.turns.began(arrived)  # records that changed no route
+    a.speaker.turns.schedule()
     await asyncio.sleep(1)
     assert counts() == (before[0] + 1, before[1] + 1)
 
@@ -194,7 +194,7 @@ async def test_nobody_to_tell_is_not_timed(wire: Wire) -> None:
     a = Router(wire, 1)
     a.set_peers()
     a.originate("10.1.0.0/26")
-    a.speaker.began(asyncio.get_running_loop().time())
+    a.speaker.turns.began(asyncio.get_running_loop().time())
     await asyncio.sleep(1)
     assert value(values(whole(a)), "routed_datastore_to_wire_seconds_count") == 0
 
