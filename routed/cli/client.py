@@ -62,7 +62,7 @@ class Server:
     def from_url(cls, url: str) -> Server:
         """http://HOST:PORT. Raises ValueError, which says what to write, and quotes no password."""
         quoted = "a URL with a user or password" if "@" in url else repr(url)
-        problem = f"{quoted}: write http://HOST:PORT, such as http://127.0.0.1:9179"
+        problem = f"{quoted}: write http://HOST:PORT, such as http://127.0.0.1:9180"
         try:
             parts = urlsplit(url)
             port = parts.port

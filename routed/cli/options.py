@@ -38,7 +38,7 @@ Node = Annotated[
 Http = Annotated[
     str | None,
     typer.Option(
-        "--http", metavar="URL", help="Ask over HTTP: http://127.0.0.1:9179, where routed has --http."
+        "--http", metavar="URL", help="Ask over HTTP: http://127.0.0.1:9180, where routed has --http."
     ),
 ]
 Output = Annotated[

@@ -73,7 +73,7 @@ def observe_options(
             "--metrics serves metrics and health on any address"
         )
     if looking_glass and endpoint is None:
-        raise ValueError("--looking-glass: give --http ADDR:PORT too, such as 127.0.0.1:9179")
+        raise ValueError("--looking-glass: give --http ADDR:PORT too, such as 127.0.0.1:9180")
     # Not quoted: there may be a password in it.
     if events is not None and events.partition("://")[0].lower() not in ("mqtt", "mqtts"):
         raise ValueError("--events: use mqtt://HOST:PORT/PREFIX or mqtts://HOST:PORT/PREFIX")

@@ -86,12 +86,12 @@ def _datastore(state: DatastoreState) -> documents.DatastoreStatus:
 
 
 def _kernel(observed: Observed) -> documents.KernelStatus | None:
-    writer = observed.writer
-    if writer is None:
+    writer, error = observed.writer, clean(observed.kernel_error())
+    if writer is None or not (writer.fib.port or error):  # a reflector; --no-kernel
         return None
     fib = writer.fib
     return documents.KernelStatus(
-        error=clean(observed.kernel_error()) or None,
+        error=error or None,
         installed={FAMILY_NAMES[family]: len(routes) for family, routes in fib.installed.items()},
         failed=len(fib.failed),
         kept_out={FAMILY_NAMES[family]: len(reasons) for family, reasons in writer.reasons.items()},
