@@ -33,9 +33,7 @@ class Attachment:
         self._import_filters: dict[Family, tuple[tuple[str, CompiledFilter | None], ...]] = {}
         self.sources: dict[Family, Source] = {}
         self.members: dict[Family, Member] = {}
-        self._stale = StaleRoutes(
-            tables.ribs, self.sources, lambda: peer.established, lambda what: stale_changed(peer, what)
-        )
+        self._stale = StaleRoutes(tables.ribs, self.sources, peer, stale_changed)
         self._ends_of_rib_due = False
         self._refresh_due = NO_FAMILIES
         self._whole = NO_FAMILIES

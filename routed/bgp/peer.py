@@ -31,6 +31,8 @@ FLAPS_SAID: Final = 3
 FINDINGS_SAID: Final = 5
 #: So many different reasons why there is no session yet are logged; a peer chooses some of the words.
 ATTEMPTS_SAID: Final = 8
+#: One for all: each `frozenset()` would have 200 octets.
+_NOTHING_SAID: Final[frozenset[str]] = frozenset()
 FLAP_TIME: Final = 60.0
 
 
@@ -61,7 +63,7 @@ class Peer:
         # Made when there is something to say: a reflector has thousands of peers that never need them.
         self._flaps: Seldom | None = None
         self._findings: Seldom | None = None
-        self._attempts_said: frozenset[str] = frozenset()
+        self._attempts_said = _NOTHING_SAID
         self._connections: dict[ConnectionId, Connection] = {}
         self._ids: dict[Connection, ConnectionId] = {}
         self._dial: Closable | None = None
@@ -307,7 +309,7 @@ class Peer:
             case sans_io.Established():
                 self.connection = self._connections[action.conn]
                 self.last_negotiated = action.negotiated
-                self._attempts_said = frozenset()
+                self._attempts_said = _NOTHING_SAID
                 self._paused = False
                 self.protection.established(self.connection, action.negotiated.hold_time)
                 self._owner.on_established(self, action.negotiated)

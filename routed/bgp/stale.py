@@ -13,11 +13,14 @@ from __future__ import annotations
 import asyncio
 import enum
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from routed.bgp.nlri import Family
 from routed.bgp.path import Source
 from routed.bgp.rib import LocRib
+
+if TYPE_CHECKING:
+    from routed.bgp.peer import Peer
 
 #: How long a peer that came back may take for its End-of-RIB before its stale routes go, seconds.
 END_OF_RIB_TIME: Final = 120.0
@@ -41,14 +44,14 @@ class StaleRoutes:
         self,
         ribs: Mapping[Family, LocRib],
         sources: dict[Family, Source],
-        established: Callable[[], bool],
-        changed: Callable[[str], None],
+        peer: Peer,
+        changed: Callable[[Peer, str], None],
     ) -> None:
-        """`sources` are the peer's; one whose routes go while its session is not `established` is taken out.
+        """`sources` are the peer's; one whose routes go while its session is not Established is taken out.
         `changed` is told, for people, what became of stale routes whose time was over."""
         self._ribs = ribs
         self._sources = sources
-        self._established = established
+        self._peer = peer
         self._changed = changed
         self._timers: dict[tuple[Wait, Family], asyncio.TimerHandle] = {}
         self._long_lived_times: Mapping[Family, int] = {}
@@ -134,16 +137,16 @@ class StaleRoutes:
             rib.make_long_lived(source)
             if (Wait.LONG_LIVED, family) not in self._timers:
                 self._start(Wait.LONG_LIVED, family, seconds)
-            self._changed(f"stale routes are a last resort now, for {seconds} s")
+            self._changed(self._peer, f"stale routes are a last resort now, for {seconds} s")
             return
         if any((other, family) in self._timers for other in (Wait.RESTART, Wait.END_OF_RIB)):
             rib.sweep_long_lived(source)  # others are of a later session, and have time left
-        elif self._established():
+        elif self._peer.established:
             rib.sweep_stale(source)
             self.forget(family)
         else:
             self._drop(family)
-        self._changed(f"stale routes dropped: {wait.value} is over")
+        self._changed(self._peer, f"stale routes dropped: {wait.value} is over")
 
     def _drop(self, family: Family) -> None:
         self.forget(family)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from ipaddress import ip_address
 
 from routed.bgp.listener import SessionListener
+from routed.bgp.nlri import Family
 from routed.bgp.peer import Peer
 from routed.bgp.session import Negotiated
 from routed.observe.events import EventKind, EventLog
+
+
+@cache
+def _names(families: frozenset[Family]) -> tuple[str, ...]:
+    """Of the families, in order. Always the same object: thousands of events have such names."""
+    return tuple(family.name.lower() for family in sorted(families))
 
 
 class SessionEvents(SessionListener):
@@ -39,7 +47,7 @@ class SessionEvents(SessionListener):
             address=str(peer.config.remote.address),
             remote_as=negotiated.remote_as,
             router_id=str(ip_address(negotiated.remote_router_id)),
-            families=[family.name.lower() for family in sorted(negotiated.families)],
+            families=_names(negotiated.families),
             hold_time=negotiated.hold_time,
         )
 
