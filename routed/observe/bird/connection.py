@@ -72,6 +72,8 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self.active_at = self._loop.time()
         """When it last sent a command or took a part of a reply, by the loop's clock."""
+        self.closed = False
+        """True from `close` on; `serve` returns soon after."""
         writer.transport.set_write_buffer_limits(MOST_UNREAD)
 
     async def serve(self) -> None:
@@ -83,6 +85,9 @@ class Connection:
                 for line in commands.feed(data):
                     self.active_at = self._loop.time()
                     await self._answer(line)
+            # To close would wait as well, but with a descriptor that nobody counts.
+            self._writer.transport.set_write_buffer_limits(0)
+            await self._writer.drain()
         except OSError:
             pass  # it went in the middle of a reply
         finally:
@@ -91,6 +96,7 @@ class Connection:
 
     def close(self) -> None:
         """End now; what was not read is lost."""
+        self.closed = True
         self._writer.transport.abort()
 
     async def _answer(self, line: str | None) -> None:

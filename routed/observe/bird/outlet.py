@@ -68,7 +68,8 @@ class BirdSockets:
         """What takes the clients of one socket."""
 
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            ours = [one for one in self._clients if one.view is view]
+            # Many may come in one turn of the event loop: one that is closed is still there until the next.
+            ours = [one for one in self._clients if one.view is view and not one.closed]
             if len(ours) >= MOST_CLIENTS:
                 longest = min(ours, key=lambda one: one.active_at)
                 self._crowded()
