@@ -76,6 +76,10 @@ class Connection:
         """True from the end of a request to that of its response."""
         self.waiting_since = self._loop.time()
         """Since when no request is at work."""
+        self.streaming = False
+        """True while the response is events as they come."""
+        self.stalled_since: float | None = None
+        """Since when the client takes nothing of its response; None where it takes it, or there is none."""
         self.closing = False
         """Set it to have the connection end with the response that is on its way."""
         writer.transport.set_write_buffer_limits(high=limits.unsent)
@@ -85,8 +89,13 @@ class Connection:
         try:
             while await self._one():
                 self._http.start_next_cycle()
+            await self._taken(all_of_it=True)
         except (OSError, h11.ProtocolError):
             pass  # it is gone, or sent what is no HTTP in the middle of a response
+        except asyncio.CancelledError:
+            # To close would wait for a client that may never read, with a descriptor that nobody counts.
+            self._writer.transport.abort()
+            raise
         finally:
             self._writer.close()
 
@@ -104,7 +113,7 @@ class Connection:
             response = await self._respond(request)
             await self._send(response, head=request.method == "HEAD")
         finally:
-            self.answering = False
+            self.answering = self.streaming = False
             self.waiting_since = self._loop.time()
         if self._http.our_state is h11.DONE and self._http.their_state is h11.DONE:
             return not self.closing
@@ -192,6 +201,7 @@ class Connection:
                     HTTPStatus.INTERNAL_SERVER_ERROR, "internal error", "routed's log has a line about it"
                 )
             )
+        self.streaming = response.content_type == EVENT_STREAM
         # What a handler says for itself counts, as the page's policy does.
         headers = tuple({**dict(API_HEADERS), **dict(response.headers)}.items())
         return Response(response.status, response.body, response.content_type, headers)
@@ -272,20 +282,30 @@ class Connection:
         if data:
             self._writer.write(data)
 
-    async def _taken(self) -> None:
-        """Wait until the client has taken most of what there was to send. Raises OSError where it is gone, or
-        takes nothing for too long."""
+    @property
+    def unsent(self) -> int:
+        """Octets that the client has not taken yet."""
+        return self._writer.transport.get_write_buffer_size()
+
+    async def _taken(self, *, all_of_it: bool = False) -> None:
+        """Wait until the client has taken most of what there was to send, or all of it. Raises OSError where
+        it is gone, or takes nothing for too long."""
         transport = self._writer.transport
         if transport.is_closing():
             raise ConnectionResetError("the client is gone")
-        if transport.get_write_buffer_size() <= self._limits.unsent:
+        if all_of_it:
+            transport.set_write_buffer_limits(high=0)
+        elif self.unsent <= self._limits.unsent:
             return
+        self.stalled_since = self._loop.time()
         try:
             async with asyncio.timeout(self._limits.stall_time):
                 await self._writer.drain()
         except TimeoutError:
             transport.abort()
             raise ConnectionAbortedError("the client does not read") from None
+        finally:
+            self.stalled_since = None
 
 
 async def _before(end: asyncio.Task[None], pieces: AsyncIterator[bytes]) -> bytes | None:

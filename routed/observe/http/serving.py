@@ -12,10 +12,15 @@ from routed.bgp.errors import printable
 from routed.bgp.seldom import Seldom
 from routed.log import Logger
 from routed.observe.http.connection import Answer, Connection, Limits
-from routed.observe.http.messages import HttpError, Request, Response
+from routed.observe.http.messages import EVENT_STREAM, HttpError, Request, Response
 
-#: Connections at a time. A further one takes the place of the one that has asked for nothing for longest.
+#: Connections at a time. A further one takes the place of the one that has asked for nothing for longest, or
+#: else of the one that has taken nothing of its response for longest.
 CONNECTIONS: Final = 64
+#: Of which so many may listen to events, so that there is always room for questions.
+LISTENERS: Final = 48
+#: Who takes nothing for so long may have to make room, seconds.
+PATIENCE: Final = 1.0
 #: Connections accepted in one turn of the event loop.
 ACCEPTED_A_TURN: Final = 16
 #: Before it is looked again whether there are descriptors, seconds.
@@ -38,6 +43,7 @@ class Server:
         self._answer = answer
         self._limits = limits or Limits()
         self._most = connections
+        self._most_listeners = connections * LISTENERS // CONNECTIONS
         self._log = logger
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
@@ -63,7 +69,7 @@ class Server:
         for task, connection in self._tasks.items():
             if isinstance(connection, Connection):
                 connection.closing = True
-                if connection.answering:
+                if connection.answering or connection.unsent:
                     continue
             task.cancel()
         tasks = list(self._tasks)
@@ -97,16 +103,28 @@ class Server:
             if busy and len(self._tasks) >= self._most + TOLD_LATER:
                 sock.close()
                 continue
-            task = self._loop.create_task(self._serve(sock, _come_later if busy else self._answer))
+            answer = _come_later if busy else self._answer_or_refuse
+            task = self._loop.create_task(self._serve(sock, answer))
             self._tasks[task] = sock
             task.add_done_callback(self._forget)
 
     def _evict(self) -> bool:
-        """End the connection that has asked for nothing for longest. False where all are at work."""
+        """End a connection, so that a further one has its place: see `CONNECTIONS`. False where all are at
+        work."""
+        now = self._loop.time()
+        open_ones = [
+            (task, connection)
+            for task, connection in self._tasks.items()
+            if isinstance(connection, Connection) and not connection.closing
+        ]
         waiting = [
             (connection.waiting_since, task, connection)
-            for task, connection in self._tasks.items()
-            if isinstance(connection, Connection) and not (connection.answering or connection.closing)
+            for task, connection in open_ones
+            if not connection.answering
+        ] or [
+            (connection.stalled_since, task, connection)
+            for task, connection in open_ones
+            if connection.stalled_since is not None and connection.stalled_since + PATIENCE < now
         ]
         if not waiting:
             return False
@@ -114,6 +132,23 @@ class Server:
         connection.closing = True
         task.cancel()
         return True
+
+    async def _answer_or_refuse(self, request: Request) -> Response:
+        """The answer; but no more listeners than `LISTENERS`. Raises HttpError."""
+        response = await self._answer(request)
+        if response.content_type == EVENT_STREAM:
+            listeners = sum(
+                isinstance(connection, Connection) and connection.streaming
+                for connection in self._tasks.values()
+            )
+            if listeners >= self._most_listeners:
+                raise HttpError(
+                    HTTPStatus.SERVICE_UNAVAILABLE,
+                    f"{listeners} listen to events already",
+                    "end one of them",
+                    (("Retry-After", "10"),),
+                )
+        return response
 
     def _forget(self, task: asyncio.Task[None]) -> None:
         left = self._tasks.pop(task)

@@ -302,13 +302,75 @@ async def test_a_further_connection_takes_the_place_of_the_one_that_waits_longes
 
 @on_virtual_time
 async def test_where_all_are_at_work_a_further_one_is_told_to_come_later() -> None:
-    ended: list[str] = []
-    async with serving(waiting(ended), connections=3) as here:  # type: ignore[arg-type]
+    async def answer(request: Request) -> Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with serving(answer, connections=3) as here:
         for _ in range(3):
             client = await here.connect()
             client.begin("GET", "/")
-            await client.head()
+            await asyncio.sleep(1)
         assert (await here.get("/")).status == 503
+
+
+@on_virtual_time
+async def test_who_takes_nothing_of_a_response_makes_room() -> None:
+    made = [0]
+
+    async def answer(request: Request) -> Response:
+        make = endless(made) if request.path == "/endless" else echo
+        return await make(request)  # type: ignore[operator,no-any-return]
+
+    async with serving(answer, connections=3) as here:
+        clients = []
+        for _ in range(3):
+            clients.append(await here.connect(buffer=4096))
+            clients[-1].begin("GET", "/endless")
+            await asyncio.sleep(1)
+        assert (await here.get("/")).status == 200
+        assert made.count(-1) == 1
+        assert (await here.get("/")).status == 200, "which was closed when it was answered"
+        assert made.count(-1) == 1
+
+
+@on_virtual_time
+async def test_listeners_to_events_leave_room_for_questions() -> None:
+    ended: list[str] = []
+
+    async def answer(request: Request) -> Response:
+        if request.path != "/events":
+            return await echo(request)
+        return await waiting(ended)(request)  # type: ignore[operator,no-any-return]
+
+    async with serving(answer, connections=4) as here:
+        for _ in range(3):
+            client = await here.connect()
+            client.begin("GET", "/events")
+            await client.head()
+        assert (await here.get("/events")).status == 503
+        assert (await here.get("/")).status == 200
+        client.close()
+        await asyncio.sleep(1)
+        again = await here.connect()
+        again.begin("GET", "/events")
+        assert (await again.head()).status_code == 200
+
+
+@on_virtual_time
+async def test_a_connection_that_ends_waits_for_what_the_client_has_yet_to_take() -> None:
+    """And no longer than for one that does not read."""
+
+    async def answer(request: Request) -> Response:
+        return Response(HTTPStatus.OK, bytes(4_000_000), "text/plain")
+
+    async with serving(answer, Limits(idle_time=5, stall_time=10, unsent=8_000_000)) as here:
+        client = await here.connect(buffer=4096)
+        client.begin("GET", "/")
+        await asyncio.sleep(12)
+        assert len(here.server._tasks) == 1, "it waits still"
+        await asyncio.sleep(10)
+        assert not here.server._tasks
 
 
 @on_virtual_time
