@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -21,6 +22,8 @@ API: Final = "/api/v1"
 #: How long routed may take to answer, seconds.
 TIMEOUT: Final = 10.0
 _READ: Final = 256 * 1024
+#: Between two attempts to connect where too many others do, seconds.
+_AGAIN: Final = 0.05
 
 Parameters = Mapping[str, str | int | Sequence[str] | None]
 """Of a query; None: left out; several values: repeated."""
@@ -89,7 +92,14 @@ class _UnixConnection(http.client.HTTPConnection):
         """Called at the first request."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        until = time.monotonic() + (self.timeout or 0.0)
+        while True:
+            try:
+                return self.sock.connect(str(self._path))
+            except BlockingIOError:  # unix(7): too many wait to be accepted
+                if time.monotonic() > until:
+                    raise TimeoutError from None
+                time.sleep(_AGAIN)
 
 
 class Client:
