@@ -336,7 +336,8 @@ def explain_how_to_look(machines: Machines) -> None:
         f"ip netns exec {PREFIX}-pod-web-3 ping 10.244.0.70     from a pod to the borrowed address",
         f"tail -f {STATE}/worker01/routed.log",
         f"cat {STATE}/worker01/status.json",
-        f"routed status --socket {STATE}/worker01/api.sock",
+        f"export ROUTED_SOCKET={STATE}/worker01/api.sock",
+        ".venv/bin/routed status           and peers, routes, blocks, events, explain 10.244.0.70",
     ]
     if router is not None:
         client = daemons.bird2_program() + "c"
