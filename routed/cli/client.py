@@ -156,6 +156,12 @@ class Client:
         match error:
             case FileNotFoundError():
                 return UnreachableError(f"no socket {server}: is routed running, and with --api?")
+            case ConnectionRefusedError() if (
+                self.server.path is not None and not self.server.path.is_socket()
+            ):
+                return UnreachableError(
+                    f"{server} is no socket: routed's log says where it serves the status API"
+                )
             case ConnectionRefusedError() if self.server.path is not None:
                 return UnreachableError(f"nobody answers at {server}: the routed that made it is gone")
             case ConnectionRefusedError():

@@ -102,6 +102,14 @@ def test_wrong_options_are_usage(options: list[str]) -> None:
     assert result.stderr.startswith("routed: ")
 
 
+def test_what_is_no_socket_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for path in (tmp_path, tmp_path / "file"):
+        result = run("status", "--socket", str(path))
+        assert result.exit_code == 3
+        assert f"{path} is no socket" in result.stderr
+
+
 def test_a_path_that_is_too_long_for_a_socket() -> None:
     result = run("status", "--socket", "/" + "x" * 200)
     assert result.exit_code == 3
