@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any, Final, Literal
 
+from routed.text import escaped
+
 
 @contextlib.contextmanager
 def _hidden(*names: str) -> Iterator[None]:
@@ -96,18 +98,13 @@ class _Output:
     debug = info = warning = error = say
 
 
-def _printable(text: str) -> str:
-    """The text with everything that is not to be printed as an escape sequence of Python's."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def _for_people(_logger: object, _method: str, fields: _Fields) -> _Fields:
     """Values as texts that can be printed."""
     for name, value in fields.items():
         if isinstance(value, list | tuple):
-            fields[name] = _printable(",".join(map(str, value)))
+            fields[name] = escaped(",".join(map(str, value)))
         elif value is not None and not isinstance(value, bool | int | float):
-            fields[name] = _printable(str(value))
+            fields[name] = escaped(str(value))
     return fields
 
 

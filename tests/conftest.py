@@ -20,6 +20,8 @@ from tests import browser, daemons, netns
 _READ = (
     *("ROUTED_", "CALICO_", "BGP_", "ETCD_", "K8S_", "KUBE", "DATASTORE_TYPE", "WAIT_FOR_DATASTORE"),
     *("NAMESPACE", "NODENAME", "USE_POD_CIDR", "XDG_RUNTIME_DIR"),
+    # Processes of one test after another need not compile routed anew each.
+    "PYTHONDONTWRITEBYTECODE",
     *("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "TTY_", "GITHUB_ACTIONS"),
 )
 _KEPT = ("ROUTED_LONG_TESTS",)

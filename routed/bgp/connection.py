@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from routed.bgp.errors import Notification, printable
+from routed.bgp.errors import Notification
 from routed.bgp.fsm import State
 from routed.bgp.message_reader import MessageReader
 from routed.bgp.session_types import ConnectionId, Negotiated, SessionConfig
 from routed.bgp.timers import JITTER
+from routed.text import printable
 
 
 @dataclass(slots=True)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from routed.text import printable
+
 
 class ErrorCode(enum.IntEnum):
     """NOTIFICATION error codes (RFC 4271 section 4.5, RFC 7313, RFC 9687)."""
@@ -165,11 +167,6 @@ def decode_shutdown_communication(data: bytes) -> str:
     if not data or not data[0]:
         return ""
     return printable(data[1 : 1 + data[0]].decode("utf-8", "replace"))
-
-
-def printable(text: str) -> str:
-    """`text` with every character that is not printable replaced by U+FFFD: for words that a peer chose."""
-    return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,6 @@ from routed.bgp.errors import (
     Notification,
     SessionError,
     encode_shutdown_communication,
-    printable,
 )
 from routed.bgp.fsm import TABLE, Event, State
 from routed.bgp.message import MessageType, decode_notification, encode_route_refresh
@@ -42,6 +41,7 @@ from routed.bgp.session_types import (
     SessionConfig,
     Updates,
 )
+from routed.text import printable
 
 __all__ = [
     "OPEN_FIELDS",

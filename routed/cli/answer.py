@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from routed.cli.client import UnreachableError
 from routed.cli.failure import CommandError
 from routed.cli.screen import Screen, redraw, screen, write
-from routed.cli.text import escaped, json_escaped, safe, safe_lines
+from routed.cli.text import json_escaped, safe, safe_lines
+from routed.text import escape
 
 if TYPE_CHECKING:
     import msgspec
@@ -167,4 +168,4 @@ def as_yaml(document: bytes) -> str:
     dumped: str = yaml.dump(
         data, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=2**30, default_flow_style=False
     )
-    return safe_lines(dumped, escaped).removesuffix("\n")
+    return safe_lines(dumped, escape).removesuffix("\n")

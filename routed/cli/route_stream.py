@@ -11,7 +11,8 @@ import msgspec
 
 from routed.cli.answer import as_json, as_yaml
 from routed.cli.client import Client, Parameters, UnreachableError
-from routed.cli.text import escaped, safe_lines
+from routed.cli.text import safe_lines
+from routed.text import escape
 
 
 class RouteRow(msgspec.Struct, frozen=True, gc=False):
@@ -146,7 +147,7 @@ def _as_flow(array: bytes) -> str:
     """JSON objects as items of a YAML sequence, a line each: JSON is YAML's flow style."""
     routes = msgspec.json.decode(array, type=list[msgspec.Raw])
     lines = (f"- {msgspec.json.format(route, indent=0).decode()}" for route in routes)
-    return safe_lines("\n".join(lines), escaped) or "[]"
+    return safe_lines("\n".join(lines), escape) or "[]"
 
 
 def _not_understood(error: Exception) -> UnreachableError:

@@ -10,7 +10,8 @@ import typer
 
 from routed.cli import common
 from routed.cli.failure import ends_well
-from routed.cli.text import escaped, safe_lines
+from routed.cli.text import safe_lines
+from routed.text import escape
 
 app = typer.Typer(help="Show what follows from the records.", no_args_is_help=True)
 
@@ -61,7 +62,7 @@ def intent(
     compiled = compile_intent((*batch.upserts, *workloads), options)
     problems = (*batch.problems, *unread)
     if output == "text":
-        typer.echo(safe_lines(as_text(compiled, problems), escaped))
+        typer.echo(safe_lines(as_text(compiled, problems), escape))
     elif output == "json":
         import json
 

@@ -10,13 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from routed.text import escape, escaped
+
 #: What stands for what was cut off.
 ELLIPSIS = "\u2026"
-
-
-def escaped(character: str) -> str:
-    """A character as Python and YAML write it in a string: `\\n`, `\\x1b`, `\\u202e`, `\\U000e0001`."""
-    return character.encode("unicode_escape").decode("ascii")
 
 
 def json_escaped(character: str) -> str:
@@ -30,22 +27,16 @@ def safe(text: str) -> str:
     (Unicode's Cc, Cf, Cs, Co, Cn, Zl, Zp, and Zs but for the space) is written as its escape. A combining
     mark at the beginning is too: it would change what stands before the text."""
     if text.isascii() or not text or width(text[0]):
-        return _printing(text, escaped)
-    return escaped(text[0]) + _printing(text[1:], escaped)
+        return escaped(text)
+    return escape(text[0]) + escaped(text[1:])
 
 
-def safe_lines(document: str, escape: Callable[[str], str]) -> str:
+def safe_lines(document: str, by: Callable[[str], str]) -> str:
     """A JSON or YAML document that is as safe as `safe` makes a text, and still says the same: what does not
-    print can only be inside of a string, where its escape means the same. Ends of lines stay."""
+    print can only be inside of a string, where what `by` writes for it means the same. Ends of lines stay."""
     if document.replace("\n", "").isprintable():
         return document
-    return "\n".join(_printing(line, escape) for line in document.split("\n"))
-
-
-def _printing(text: str, escape: Callable[[str], str]) -> str:
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else escape(character) for character in text)
+    return "\n".join(escaped(line, by) for line in document.split("\n"))
 
 
 def width(text: str) -> int:

@@ -13,6 +13,7 @@ import msgspec
 
 from routed.datastore.store import Found
 from routed.resources import Key, Parsed, Problem, parse_record
+from routed.text import escaped
 
 _API_VERSION = "projectcalico.org/v3"
 _RESOURCES = "/calico/resources/v3/projectcalico.org/"
@@ -105,7 +106,7 @@ def read_value(key: str, value: bytes) -> Found | None:
     place = place_of(key)
     if place is None:
         return None
-    source = key if key.isprintable() else key.encode("unicode_escape").decode("ascii")
+    source = escaped(key)
     try:
         document = place.to_document(key, _decode(value, place.empty_is_all_default))
     except NotADocumentError as error:

@@ -18,11 +18,11 @@ from routed.datastore.files import (
     load,
     lookups,
     scan,
-    shown,
 )
 from routed.datastore.inotify import CONTENTS, ENTRIES, FileEvent, Inotify, Mask
 from routed.datastore.store import Store
 from routed.resources import Problem
+from routed.text import escaped
 
 ABSENCE_GRACE = 0.1
 """Seconds that a file must be away to count as deleted: editors and tools delete or rename, then create
@@ -303,7 +303,7 @@ class _Follower:
             else:
                 tree = scan(self.root, self._watch)
             if not tree.files and self.signatures and self.tree and tree.identity != self.tree.identity:
-                raise MissingError(f"{shown(self.root)}: has been replaced by an empty folder")
+                raise MissingError(f"{escaped(self.root)}: has been replaced by an empty folder")
         except MissingError as error:
             self._on_missing(str(error), now)
             return
@@ -371,7 +371,7 @@ class _Follower:
         yield from tree.problems
         if self.blind:
             reason = f"{self.blind}; until then changes are looked for every {BLIND_RESCAN_PERIOD:.0f} s"
-            yield Problem(None, "", reason, source=shown(self.root), severity="warning")
+            yield Problem(None, "", reason, source=escaped(self.root), severity="warning")
 
     # Reading and telling
 

@@ -21,6 +21,7 @@ from routed.datastore.documents import (
 )
 from routed.datastore.store import Found
 from routed.resources import Problem, parse_record
+from routed.text import escaped
 
 SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -60,12 +61,6 @@ class Tree:
     unreadable: list[str] = field(default_factory=list)
 
 
-def shown(path: str) -> str:
-    """The path as it may stand in a message: file names can hold line ends, escapes and bytes that are no
-    text."""
-    return path if path.isprintable() else path.encode("unicode_escape").decode("ascii")
-
-
 def is_record_file(name: str) -> bool:
     """Whether a file in a folder is read. Hidden ones are not, nor what editors write beside the real one."""
     return name.endswith(SUFFIXES) and not name.startswith(".")
@@ -77,7 +72,7 @@ def scan(root: str, enter: Callable[[str], None]) -> Tree:
     try:
         status = os.stat(root)
     except OSError as error:
-        raise MissingError(f"{shown(root)}: {error.strerror}") from None
+        raise MissingError(f"{escaped(root)}: {error.strerror}") from None
     tree = Tree((status.st_dev, status.st_ino))
     if stat.S_ISDIR(status.st_mode):
         _scan_folder(root, tree, enter)
@@ -89,7 +84,7 @@ def scan(root: str, enter: Callable[[str], None]) -> Tree:
         tree.directories[os.path.realpath(parent)] = [parent]
         enter(os.path.realpath(parent))
     else:
-        raise MissingError(f"{shown(root)}: is neither a file nor a folder")
+        raise MissingError(f"{escaped(root)}: is neither a file nor a folder")
     return tree
 
 
@@ -109,7 +104,9 @@ def _scan_folder(folder: str, tree: Tree, enter: Callable[[str], None]) -> None:
             continue
         except OSError as error:
             tree.unreadable.append(path)
-            tree.problems.append(Problem(None, "", f"cannot be listed: {error.strerror}", source=shown(path)))
+            tree.problems.append(
+                Problem(None, "", f"cannot be listed: {error.strerror}", source=escaped(path))
+            )
             continue
         for entry in entries:
             if entry.name.startswith("."):
@@ -172,7 +169,7 @@ class Loaded:
 def load(path: str) -> Loaded:
     """Reads a file. Nothing is raised: what is wrong is in `problems`, and then the outcome is not
     `complete`."""
-    place = shown(path)
+    place = escaped(path)
     try:
         text, status = _read(path)
     except OSError as error:

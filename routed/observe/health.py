@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from routed.bgp.errors import printable
 from routed.bgp.peer import Peer
 from routed.bgp.restart import ABSENT_PEER_TIME
 from routed.event_loop import turns_of
 from routed.observe.observed import Observed
+from routed.text import printable
 
 #: For so long after it began to speak BGP every wanted peer must be there, seconds; from then on one is
 #: enough. It is how long the speaker itself waits for peers that are not there, and what calico-node's probe

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TypeVar, cast
 
 from routed.resources.record import NO_LABELS, Key, Problem, Severity
+from routed.text import escaped
 
 T = TypeVar("T")
 
@@ -67,7 +68,7 @@ def step(path: str, key: object) -> str:
     word = key if isinstance(key, str) else show(key)
     if word and word.isascii() and word.replace("-", "_").isidentifier():
         return f"{path}.{word}" if path else word
-    return f"{path}[{word if word.isprintable() else repr(word)[1:-1]}]"
+    return f"{path}[{escaped(word)}]"
 
 
 class Faults:

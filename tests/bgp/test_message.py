@@ -25,7 +25,6 @@ from routed.bgp.errors import (
     decode_shutdown_communication,
     encode_shutdown_communication,
     notification_text,
-    printable,
 )
 from routed.bgp.message import (
     HEADER_OCTETS,
@@ -36,6 +35,7 @@ from routed.bgp.message import (
     encode_notification,
 )
 from routed.bgp.nlri import Family
+from routed.text import printable
 from tests.bgp import strategies
 
 everything = Capabilities(

@@ -15,6 +15,7 @@ from routed import __version__
 from routed.datastore.kubernetes import http
 from routed.datastore.kubernetes.access import Access
 from routed.datastore.kubernetes.http import ClosedIdleError, Connection, DisconnectedError
+from routed.text import escaped
 
 MAX_BODY: Final = 512 * 1024 * 1024
 """Bytes of a body, or of a line of a watch, above which something is wrong."""
@@ -87,8 +88,7 @@ def read_status(body: bytes, code: int) -> Status:
         status = _STATUS.decode(body)
     except msgspec.DecodeError:
         status = Status(message=body[:_SHOWN].decode("ascii", "replace"))
-    if not status.message.isprintable():
-        status.message = status.message.encode("unicode_escape").decode("ascii")
+    status.message = escaped(status.message)
     status.code = status.code or code
     return status
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable, Iterator
 from typing import Final, NamedTuple, TypeVar
 
-from routed.bgp.errors import printable
+from routed.text import printable
 
 T = TypeVar("T")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address, ip_network
 
-from routed.bgp.errors import printable
 from routed.bgp.nlri import Network
 from routed.bgp.route import Address
 from routed.observe import documents
@@ -21,6 +20,7 @@ from routed.observe.explain.question import (
 )
 from routed.observe.explain.rules import source_text
 from routed.observe.observed import Observed
+from routed.text import printable
 
 #: Letters of a target that are looked at and given back: no name in the records is longer.
 _MOST_LETTERS = 512

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from routed.bgp.errors import printable
 from routed.observe import documents
 from routed.resources import Key, Problem
+from routed.text import printable
 
 Q = TypeVar("Q")
 Outcome = Literal["pass", "stop", "info"]

@@ -8,11 +8,11 @@ import traceback
 from http import HTTPStatus
 from typing import Final
 
-from routed.bgp.errors import printable
 from routed.bgp.seldom import Seldom
 from routed.log import Logger
 from routed.observe.http.connection import Answer, Connection, Limits
 from routed.observe.http.messages import EVENT_STREAM, HttpError, Request, Response
+from routed.text import printable
 
 #: Connections at a time. A further one takes the place of the one that has asked for nothing for longest, or
 #: else of the one that has taken nothing of its response for longest.
