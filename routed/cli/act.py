@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from routed.cli import options, servers
-from routed.cli.answer import OUTPUTS, as_json, as_yaml, decode
+from routed.cli.answer import as_json, as_yaml, decode
 from routed.cli.client import peer_path
 from routed.cli.failure import CommandError, ends_well
 from routed.cli.screen import write
@@ -100,10 +100,9 @@ def undrain(
 def _act(asked: servers.Asked, path: str, body: Mapping[str, object], output: str) -> None:
     from routed.observe.documents import Done
 
-    if output not in OUTPUTS:
-        raise CommandError(f"-o {output!r}: use table, json or yaml")
+    how = options.shown(output, None, False)
     answer = servers.client(asked).post(path, body)
-    match output:
+    match how.output:
         case "json":
             write([as_json(answer)])
         case "yaml":

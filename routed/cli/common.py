@@ -22,7 +22,9 @@ __all__ = [
     "LookingGlass",
     "Metrics",
     "MetricsPerPeer",
+    "NodeName",
     "Secrets",
+    "StatusFile",
     "configure_logging",
     "fail",
     "node_name",
@@ -56,6 +58,16 @@ Datastore = Annotated[
         "mqtt://HOST:PORT/PREFIX; kubernetes:.",
     ),
 ]
+NodeName = Annotated[
+    str | None,
+    typer.Option(
+        "--node",
+        metavar="NAME",
+        envvar=["ROUTED_NODE", "NODENAME"],
+        help="Name of the node's record; without it as calico-node finds it: its nodename file, HOSTNAME, "
+        "the host's name.",
+    ),
+]
 Secrets = Annotated[
     Path | None,
     typer.Option(
@@ -64,6 +76,15 @@ Secrets = Annotated[
         metavar="DIR",
         help="With --datastore mqtt:..., over which no secret goes: mounted Secrets, as files "
         "DIR/NAME/KEY. They are of the namespace NAMESPACE, or kube-system.",
+    ),
+]
+StatusFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--status-file",
+        metavar="PATH",
+        envvar="ROUTED_STATUS_FILE",
+        help="Write the state as JSON here, on each change.",
     ),
 ]
 Api = Annotated[

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -19,16 +19,7 @@ if TYPE_CHECKING:
 
 def exabgp(
     datastore: common.Datastore,
-    node: Annotated[
-        str | None,
-        typer.Option(
-            "--node",
-            metavar="NAME",
-            envvar=["ROUTED_NODE", "NODENAME"],
-            help="Name of this node's record; without it as calico-node finds it: its nodename "
-            "file, HOSTNAME, the host's name.",
-        ),
-    ] = None,
+    node: common.NodeName = None,
     log_level: common.LogLevel = None,
     log_format: common.LogFormat = "auto",
 ) -> None:

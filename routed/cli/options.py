@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -105,5 +104,3 @@ def peer_names(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 PEER: Final[dict[str, Any]] = {"metavar": "NAME", "autocompletion": peer_names}
-
-Command = Callable[..., None]

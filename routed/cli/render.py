@@ -27,16 +27,7 @@ if TYPE_CHECKING:
 
 def render(
     datastore: common.Datastore,
-    node: Annotated[
-        str | None,
-        typer.Option(
-            "--node",
-            metavar="NAME",
-            envvar=["ROUTED_NODE", "NODENAME"],
-            help="Name of the node's record; without it as calico-node finds it: its nodename file, "
-            "HOSTNAME, the host's name.",
-        ),
-    ] = None,
+    node: common.NodeName = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", envvar="ROUTED_OUT", help="Write the files to this folder."),

@@ -138,15 +138,7 @@ def rr(
             "GRACEFUL_SHUTDOWN (RFC 8326), and go on for so long; a second SIGTERM ends at once.",
         ),
     ] = 0.0,
-    status_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--status-file",
-            metavar="PATH",
-            envvar="ROUTED_STATUS_FILE",
-            help="Write the state as JSON here, on each change.",
-        ),
-    ] = None,
+    status_file: common.StatusFile = None,
     api: common.Api = "auto",
     http: common.Http = None,
     looking_glass: common.LookingGlass = False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,16 +12,7 @@ from routed.cli import common
 
 def run(
     datastore: common.Datastore,
-    node: Annotated[
-        str | None,
-        typer.Option(
-            "--node",
-            metavar="NAME",
-            envvar=["ROUTED_NODE", "NODENAME"],
-            help="Name of this node's record; without it as calico-node finds it: its nodename "
-            "file, HOSTNAME, the host's name.",
-        ),
-    ] = None,
+    node: common.NodeName = None,
     kernel: Annotated[
         bool,
         typer.Option("--kernel/--no-kernel", envvar="ROUTED_KERNEL", help="Program and learn kernel routes."),
@@ -68,15 +58,7 @@ def run(
             "shutdown: they drop them at once.",
         ),
     ] = "graceful-restart",
-    status_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--status-file",
-            metavar="PATH",
-            envvar="ROUTED_STATUS_FILE",
-            help="Write the state as JSON here, on each change.",
-        ),
-    ] = None,
+    status_file: common.StatusFile = None,
     api: common.Api = "auto",
     http: common.Http = None,
     looking_glass: common.LookingGlass = False,

@@ -25,16 +25,7 @@ def _show() -> None:
 @ends_well
 def intent(
     datastore: common.Datastore,
-    node: Annotated[
-        str | None,
-        typer.Option(
-            "--node",
-            metavar="NAME",
-            envvar=["ROUTED_NODE", "NODENAME"],
-            help="Name of the node's record; without it as calico-node finds it: its nodename file, "
-            "HOSTNAME, the host's name.",
-        ),
-    ] = None,
+    node: common.NodeName = None,
     output: Annotated[
         str, typer.Option("-o", "--output", metavar="FORMAT", help="text, json or yaml.")
     ] = "text",
