@@ -30,6 +30,9 @@ PORTION_OCTETS: Final = 32 * 1024
 #: What waits in memory for a client that does not read, octets, beside a portion.
 MOST_UNREAD: Final = 32 * 1024
 
+#: Events that wait for a client that does not read: some name hundreds of prefixes.
+WAITING: Final = 256
+
 
 class Commands:
     """Cuts what a client sends into lines."""
@@ -136,7 +139,7 @@ class Connection:
 
     async def _follow_echo(self) -> None:
         if self._client.echo and self._events is None:
-            self._events = self.view.observed.events.subscribe()
+            self._events = self.view.observed.events.subscribe(waiting=WAITING)
             self._echo = self._loop.create_task(self._tell(self._events))
         elif not self._client.echo:
             await self._stop_echo()
