@@ -1,5 +1,4 @@
-"""Follows the node agent's endpoint-status files: local workloads that speak BGP (calico-semantics section
-2).
+"""Follows the endpoint-status files of Calico's node agent (Felix): local workloads that speak BGP.
 
 Changes come by inotify; a look at the folder every few seconds catches what inotify cannot tell, such as a
 folder that is not there yet. A file that does not parse, half written perhaps, leaves its workload as it was.

@@ -124,7 +124,7 @@ def test_an_owned_block_is_a_blackhole_whatever_peers_say_of_it() -> None:
     assert node.wish == FibRoute((), NORMAL)
     node.learn("10.0.0.2")
     assert node.wish == FibRoute((), NORMAL)
-    # A better than normal LOCAL_PREF overrides the local route (calico-semantics section 3).
+    # A better than normal LOCAL_PREF overrides the local route.
     node.learn("10.0.0.3", local_pref=2147483647 - 512)
     assert node.wish == hops("10.0.0.3", metric=512)
 

@@ -76,8 +76,8 @@ def _reflects(path: Path, target: ExportTarget) -> bool:
 
 
 def local_pref(path: Path) -> int:
-    """LOCAL_PREF as a path leaves with it (calico-semantics section 3, step 1): that of a path from a peer
-    stays; any other route's follows from its kernel metric."""
+    """LOCAL_PREF as a path leaves with it (`ExportPolicy`, step 1): that of a path from a peer stays; any
+    other route's follows from its kernel metric."""
     if path.source.kind.bgp:
         return path.local_pref
     return max(0, PRIORITY_SUM - route_metric(path))
@@ -224,7 +224,7 @@ class Exporter:
 
 
 def with_communities(attributes: AttributeSet, verdict: Verdict) -> AttributeSet:
-    """The attributes with the communities that a verdict adds (calico-semantics section 3, step 6)."""
+    """The attributes with the communities that a verdict adds (`ExportPolicy`, step 6)."""
     changes: dict[str, Any] = {}
     for name in ("communities", "large_communities"):
         present = getattr(attributes, name)

@@ -1,4 +1,4 @@
-"""BGPFilters at work: compiled rules to functions on a route (calico-semantics section 6).
+"""BGPFilters at work: compiled rules to functions on a route.
 
 A filter's first rule that matches ends it: accept, perhaps with other attributes, or reject. Where none does,
 the next filter is asked, and after the last the policy. Rules see a route as BIRD's filters do: towards an

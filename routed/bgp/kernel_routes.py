@@ -1,4 +1,4 @@
-"""From the multipath set of a prefix to its wanted kernel route (calico-semantics section 4).
+"""From the multipath set of a prefix to its wanted kernel route.
 
 Pure: Loc-RIB's paths, with the ways to their next hops, and the node's kernel policy in; a `FibRoute`, or the
 reason for none, out. The same decision serves the kernel, the status and an explanation.

@@ -1,4 +1,4 @@
-"""Calico's export and kernel policy, compiled to functions (calico-semantics sections 3 and 4).
+"""Calico's export and kernel policy, compiled to functions.
 
 The compiled functions give the same answers as reading the policy from top to bottom for each route; how many
 blocks and pools there are hardly matters.
@@ -33,7 +33,7 @@ class Verdict:
     communities: tuple[int, ...] = ()
     large_communities: tuple[tuple[int, int, int], ...] = ()
     step: int = 0
-    """The step of calico-semantics section 3 that decided, 3 to 11."""
+    """The step of `ExportPolicy` that decided, 3 to 11."""
     network: Network | None = None
     """The pool, block, service route or range in it that holds the prefix."""
 

@@ -1,7 +1,7 @@
 """BGPFilters compiled for evaluation: one flat rule list for each family and direction.
 
 The speaker evaluates them, the renderer writes them as BIRD functions. A rule matches where everything
-that it gives does; the first that matches ends the whole filter (calico-semantics section 6).
+that it gives does; the first that matches ends the whole filter.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the compiler is told beside the records: calico-node's environment (calico-semantics section 7)."""
+"""What the compiler is told beside the records: calico-node's environment."""
 
 from __future__ import annotations
 

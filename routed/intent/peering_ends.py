@@ -1,4 +1,4 @@
-"""Who is at the ends of a BGPPeer (calico-semantics section 2): what its selectors and addresses name."""
+"""Who is at the ends of a BGPPeer: what its selectors and addresses name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sessions that the mesh or a BGPPeer asks for (calico-semantics section 2), each with its slot."""
+"""The sessions that the mesh or a BGPPeer asks for, each with its slot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who peers with whom (calico-semantics section 2), kept up to date by what changed.
+"""Who peers with whom, kept up to date by what changed.
 
 Each session follows from one source: the mesh with one node, or a BGPPeer with one node, one address or one
 workload, or a BGPPeer of other nodes that makes this one peer back (a reverse peering). A change marks the

@@ -1,4 +1,4 @@
-"""Which routes may leave, and which learned ones go into the kernel (calico-semantics sections 3 and 4)."""
+"""Which routes may leave, and which learned ones go into the kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which service addresses this node announces (calico-semantics section 5)."""
+"""Which service addresses this node announces."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ PRIORITY_SUM = 2147483647
 
 
 class PeeringKind(enum.StrEnum):
-    """Which rule of calico-semantics made a peering; the value begins its name (`Mesh_10_0_0_1`)."""
+    """Which rule of Calico's made a peering; the value begins its name, as confd's (`Mesh_10_0_0_1`)."""
 
     MESH = "Mesh"
     GLOBAL = "Global"
@@ -49,7 +49,7 @@ class NextHopMode(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionIntent:
-    """One BGP session of this node: one peer address, one family (calico-semantics section 2)."""
+    """One BGP session of this node: one peer address, one family: a `protocol bgp` of confd's bird.cfg."""
 
     name: str
     kind: PeeringKind
@@ -130,9 +130,14 @@ class CommunityRule:
 
 @dataclass(frozen=True, slots=True)
 class ExportPolicy:
-    """Which routes of one family may leave, to any peer (calico-semantics section 3, steps 1 and 3 to 11).
+    """Which routes of one family may leave, to any peer: what confd's bird_ipam.cfg and bird_aggr.cfg say in
+    `calico_export_to_bgp_peers` and `calico_aggr`.
 
-    Step 2, the peer's own filters, comes from the session."""
+    In eleven steps, of which the first that decides is the last: LOCAL_PREF by the metric (1), and the
+    peer's own filters (2), which are the session's; pools that are not exported (3); interfaces, towards
+    internal peers (4) and towards all (5); communities, which decide nothing (6); the node's blocks, and what
+    is inside of them (7); service routes (8); service ranges that a reflector passes on (9); enabled pools
+    (10); nothing else leaves (11)."""
 
     normal_priority: int = NORMAL_ROUTE_PRIORITY
     rejected: tuple[Network, ...] = ()
@@ -140,7 +145,9 @@ class ExportPolicy:
     ibgp_rejected_interfaces: tuple[str, ...] = ("*.cali", "*.calico", "tunl0")
     """Shell patterns (step 4)."""
     rejected_interfaces: tuple[str, ...] = ("bpf*.cali",)
+    """Shell patterns (step 5)."""
     communities: tuple[CommunityRule, ...] = ()
+    """`prefixAdvertisements` (step 6)."""
     aggregates: tuple[Network, ...] = ()
     """Confirmed blocks of this node (step 7)."""
     statics: tuple[Network, ...] = ()
@@ -175,7 +182,8 @@ class KernelRule:
 
 @dataclass(frozen=True, slots=True)
 class KernelPolicy:
-    """Which learned routes of one family go into the kernel, and how (calico-semantics section 4).
+    """Which learned routes of one family go into the kernel, and how: `calico_kernel_programming` of
+    confd's bird_ipam.cfg.
 
     The first rule that matches decides; no match accepts."""
 

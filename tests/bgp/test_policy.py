@@ -51,7 +51,7 @@ def test_prefix_table(items: list[Network], asked: Network) -> None:
 def linear_export(
     policy: ExportPolicy, network: Network, path: Path, ibgp: bool
 ) -> tuple[bool, tuple[object, ...]]:
-    """Steps 3 to 11 as calico-semantics has them: accepted or not, and the communities added."""
+    """Steps 3 to 11 of `ExportPolicy`: accepted or not, and the communities added."""
     if path.source.kind.bgp:
         metric = 2147483647 - (100 if path.attributes.local_pref is None else path.attributes.local_pref)
     else:

@@ -14,7 +14,7 @@ from routed.observe.explain.question import PrefixQuestion, own
 from routed.observe.explain.rules import FAMILY_TEXT, attributes_text, deciding_rule, some
 from routed.resources import Key, Node
 
-#: Step 7 of calico-semantics section 3: inside a block that is advertised as a whole.
+#: The step of `ExportPolicy`: inside a block that is advertised as a whole.
 _AGGREGATED = 7
 
 
