@@ -128,7 +128,7 @@ async def _routes(observed: Observed) -> Document:
             sharing = multipath(paths) if paths else ()
             kept_out = fields.is_kept_out(nlri)
             for place, path in enumerate(paths):
-                route = fields.route(nlri, path, best=place == 0)
+                route = fields.route(nlri, path, best=place == 0).document()
                 told.append(_route(observed, route, forwards=path in sharing and not kept_out))
             if number % PORTION == 0:
                 await asyncio.sleep(0)

@@ -29,17 +29,16 @@ async def routes_document(walk: Walk, *, lines: bool) -> AsyncIterator[bytes]:
     """`documents.Routes` as JSON, a portion of routes at a time. `lines`: a route on each line, for
     people."""
     between, end = (b",\n", b"\n") if lines else (b",", b"")
-    encode = msgspec.json.Encoder().encode
     yield b'{"routes":[' + end
     first = True
-    for portion in walk:
+    for portion in walk.rows():
         if portion:
             head = b"" if first else between
             first = False
-            yield head + between.join([encode(route) for route in portion])
+            yield head + between.join([row.encode() for row in portion])
         else:
             await asyncio.sleep(0)
-    yield end + b'],"total":%d,"next":%s}\n' % (walk.total, encode(walk.next))
+    yield end + b'],"total":%d,"next":%s}\n' % (walk.total, msgspec.json.encode(walk.next))
 
 
 async def one_by_one(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
+import msgspec
+
 from routed.bgp.adj_rib_in import route_key
 from routed.bgp.as_path import path_text
 from routed.bgp.attributes import AttributeSet
 from routed.bgp.nlri import Family, to_network
-from routed.bgp.path import PREFERENCE, Path, Source
+from routed.bgp.path import PREFERENCE, NextHopState, Path, Source
 from routed.bgp.path_attributes import community_text
 from routed.intent.types import OriginatedRoute, OriginKind
 from routed.observe import documents
@@ -24,16 +26,54 @@ from routed.observe.views.text import (
 )
 
 Fields = dict[str, Any]
+Way = tuple[int | None, str | None, str | None]
+"""To a next hop: its cost, else why there is none; its interface."""
 
 ORIGINS: Final = ("IGP", "EGP", "incomplete")
 #: What the kernel says of a prefix that it has.
 INSTALLED: Final = "installed"
 PENDING: Final = "not yet installed"
+#: So many are remembered: as many as there are paths in a cluster of that many nodes.
+BODIES: Final = 4096
+#: What the JSON of a route without its prefix begins with.
+_NO_PREFIX: Final = b'{"prefix":""'
+
+
+class RouteBody:
+    """A route without its prefix (it is empty). As a rule many prefixes share one, and so its JSON."""
+
+    __slots__ = ("_json", "route")
+
+    def __init__(self, route: documents.Route) -> None:
+        self.route = route
+        self._json: bytes | None = None
+
+    @property
+    def json(self) -> bytes:
+        """All that follows after the prefix in the route's JSON."""
+        if self._json is None:
+            self._json = msgspec.json.encode(self.route)[len(_NO_PREFIX) :]
+        return self._json
+
+
+class Row(msgspec.Struct, frozen=True, gc=False):
+    """A route as its two parts."""
+
+    prefix: str
+    body: RouteBody
+
+    def document(self) -> documents.Route:
+        """As a whole."""
+        return msgspec.structs.replace(self.body.route, prefix=self.prefix)
+
+    def encode(self) -> bytes:
+        """The same document as JSON. A prefix has nothing in it that JSON writes in another way."""
+        return b'{"prefix":"%b"%b' % (self.prefix.encode(), self.body.json)
 
 
 class RouteFields:
-    """Makes the documents of one family. What it remembers is good until `forget`: the way to a next hop may
-    change when the event loop turns."""
+    """Makes the routes of one family. What may change when the event loop turns is looked up anew after
+    `forget`."""
 
     def __init__(self, observed: Observed, family: Family) -> None:
         self.family = family
@@ -41,8 +81,9 @@ class RouteFields:
         self._rib = observed.speaker.ribs[family]
         self._stale: dict[Source, set[bytes]] = {}
         self._compiler = observed.compiler
-        self._by_path: dict[Path, Fields] = {}
-        self._by_advert: dict[tuple[AttributeSet, Source, int], Fields] = {}
+        self._ways: dict[NextHopState, Way] = {}
+        self._bodies: dict[tuple[object, ...], RouteBody] = {}
+        """By all that they are made of."""
         self._writer = writer = observed.writer
         if writer is not None:
             fib = writer.fib
@@ -52,9 +93,8 @@ class RouteFields:
             self._failed = fib.failed  # as of now: it is made anew for each who asks
 
     def forget(self) -> None:
-        """Work all out again."""
-        self._by_path.clear()
-        self._by_advert.clear()
+        """The event loop may have turned."""
+        self._ways.clear()
         self._stale = {source: table.stale for source, table in self._rib.sources.items() if table.stale}
 
     # One route
@@ -67,52 +107,59 @@ class RouteFields:
         best: bool,
         multipath: bool = False,
         not_best: str | None = None,
-    ) -> documents.Route:
+    ) -> Row:
         """A path of a prefix."""
-        fields = self._by_path.get(path)
-        if fields is None:
-            fields = self._by_path[path] = self._of_path(path)
-        record = reason = None
-        if not path.source.kind.bgp and (origin := self.originated(nlri)) is not None:
-            record, reason = clean(str(origin.record)), clean(origin.reason)
-        return documents.Route(
-            prefix=prefix_text(nlri, self.family),
-            best=best,
-            multipath=multipath,
-            not_best=not_best,
-            kernel=self.kernel(nlri) if best or multipath else None,
-            origin_record=record,
-            origin_reason=reason,
-            stale=bool(self._stale) and self._is_stale(nlri, path),
-            **fields,
-        )
+        source = path.source
+        record, reason = self._origin(nlri, source)
+        kernel = self.kernel(nlri) if best or multipath else None
+        stale = bool(self._stale) and self._is_stale(nlri, path)
+        way = None if path.hop is None else self._way(path.hop)
+        key = (path, source.name, way, best, multipath, not_best, kernel, record, reason, stale)
+        body = self._bodies.get(key)
+        if body is None:
+            body = self._remember(
+                key,
+                documents.Route(
+                    prefix="",
+                    best=best,
+                    multipath=multipath,
+                    not_best=not_best,
+                    kernel=kernel,
+                    origin_record=record,
+                    origin_reason=reason,
+                    stale=stale,
+                    **self._of_path(path, way),
+                ),
+            )
+        return Row(prefix_text(nlri, self.family), body)
 
     def advert(
         self, nlri: bytes, path_id: int, attributes: AttributeSet, source: Source, *, best: bool
-    ) -> documents.Route:
+    ) -> Row:
         """What a peer is told of a prefix; `path_id` 0: without one."""
-        key = (attributes, source, path_id)
-        fields = self._by_advert.get(key)
-        if fields is None:
-            fields = self._by_advert[key] = self._of_advert(attributes, source, path_id)
-        record = reason = None
-        if not source.kind.bgp and (origin := self.originated(nlri)) is not None:
-            record, reason = clean(str(origin.record)), clean(origin.reason)
-        return documents.Route(
-            prefix=prefix_text(nlri, self.family),
-            origin_record=record,
-            origin_reason=reason,
-            best=best,
-            **fields,
-        )
+        record, reason = self._origin(nlri, source)
+        key = (attributes, source, source.name, path_id, best, record, reason)
+        body = self._bodies.get(key)
+        if body is None:
+            body = self._remember(
+                key,
+                documents.Route(
+                    prefix="",
+                    origin_record=record,
+                    origin_reason=reason,
+                    best=best,
+                    **self._of_advert(attributes, source, path_id),
+                ),
+            )
+        return Row(prefix_text(nlri, self.family), body)
 
-    def without_path(self, nlri: bytes) -> documents.Route:
+    def without_path(self, nlri: bytes) -> Row:
         """A kernel route that Loc-RIB knows nothing of: one that is not advertised, or of an earlier run."""
         origin = self.originated(nlri)
         kind = "kernel" if origin is None else "allocated" if origin.kind is OriginKind.BORROWED else "static"
         gateway = None if origin is None else origin.gateway
-        return documents.Route(
-            prefix=prefix_text(nlri, self.family),
+        route = documents.Route(
+            prefix="",
             family=self._name,
             source=kind,
             source_kind=kind,  # type: ignore[arg-type]
@@ -142,6 +189,7 @@ class RouteFields:
             if origin is None
             else clean(origin.reason),
         )
+        return Row(prefix_text(nlri, self.family), RouteBody(route))
 
     # Of a prefix
 
@@ -189,20 +237,40 @@ class RouteFields:
         keys = self._stale.get(path.source, ())
         return (route_key(path, nlri) if path.source.add_path else nlri) in keys
 
+    def _origin(self, nlri: bytes, source: Source) -> tuple[str, str] | tuple[None, None]:
+        """The record that makes a route of our own, and why."""
+        if self._compiler is None or source.kind.bgp or (origin := self.originated(nlri)) is None:
+            return None, None
+        return clean(str(origin.record)), clean(origin.reason)
+
     # What prefixes share
 
-    def _of_path(self, path: Path) -> Fields:
-        source, attributes, hop = path.source, path.attributes, path.hop
-        interface = path.interface
-        if interface is None and hop is not None and hop.ways:
-            interface = hop.ways[0].interface
+    def _remember(self, key: tuple[object, ...], route: documents.Route) -> RouteBody:
+        if len(self._bodies) >= BODIES:
+            self._bodies.clear()
+        body = self._bodies[key] = RouteBody(route)
+        return body
+
+    def _way(self, hop: NextHopState) -> Way:
+        """As it is now."""
+        way = self._ways.get(hop)
+        if way is None:
+            reason = clean(hop.reason) if hop.cost is None else None
+            way = self._ways[hop] = (hop.cost, reason, hop.ways[0].interface if hop.ways else None)
+        return way
+
+    def _of_path(self, path: Path, way: Way | None) -> Fields:
+        source, attributes = path.source, path.attributes
+        cost, reason, interface = way or (None, None, None)
+        if path.interface is not None:
+            interface = path.interface
         return {
             **self._of_attributes(attributes, source),
             "ineligible": clean_or_none(path.ineligible),
             "next_hop": next_hop_text(attributes.next_hop) if any(attributes.next_hop) else None,
             "reachable": path.reachable,
-            "unreachable_reason": None if hop is None or path.reachable else clean(hop.reason),
-            "igp_cost": None if hop is None else hop.cost,
+            "unreachable_reason": reason,
+            "igp_cost": cost,
             "interface": clean_or_none(interface),
             "preference": path.preference,
             "path_id": path.path_id if source.add_path else None,

@@ -17,7 +17,7 @@ from routed.bgp.rib import LocRib
 from routed.observe.documents import Route
 from routed.observe.observed import Observed
 from routed.observe.views.decision import Loss, loss, losses, sharing
-from routed.observe.views.route_fields import RouteFields
+from routed.observe.views.route_fields import RouteFields, Row
 from routed.observe.views.route_queries import RouteQuery, Scope, UnknownPeerError
 
 #: Where there are more adverts they are not counted.
@@ -78,14 +78,14 @@ class RouteSet(ABC):
         some may have no route. Between two of them the event loop may turn."""
 
     @abstractmethod
-    def routes(self, nlri: bytes) -> list[Route]:
+    def routes(self, nlri: bytes) -> list[Row]:
         """The routes of a prefix, the best first; none where it is not in the set (any more)."""
 
     @abstractmethod
     def count(self) -> int:
         """How many routes there are; -1: it would take too long to say."""
 
-    def _ranked(self, nlri: bytes) -> list[Route]:
+    def _ranked(self, nlri: bytes) -> list[Row]:
         """Loc-RIB's paths of a prefix."""
         entry = self._rib.routes.get(nlri)
         if entry is None:
@@ -97,7 +97,7 @@ class RouteSet(ABC):
             self._place(nlri, path, shared, lost) for path, lost in zip(entry, losses(entry), strict=True)
         ]
 
-    def _place(self, nlri: bytes, path: Path, shared: frozenset[Path], lost: Loss | None) -> Route:
+    def _place(self, nlri: bytes, path: Path, shared: frozenset[Path], lost: Loss | None) -> Row:
         """One of several paths, at its place in the decision process."""
         return self._fields.route(
             nlri,
@@ -107,7 +107,7 @@ class RouteSet(ABC):
             not_best=None if lost is None else lost.text(path),
         )
 
-    def _best(self, nlri: bytes) -> list[Route]:
+    def _best(self, nlri: bytes) -> list[Row]:
         entry = self._rib.routes.get(nlri)
         if entry is None:
             return []
@@ -122,7 +122,7 @@ class _Best(RouteSet):
     def keys(self, size: int) -> Iterator[Iterable[bytes]]:
         return _chunks(list(self._rib.routes), size)
 
-    def routes(self, nlri: bytes) -> list[Route]:
+    def routes(self, nlri: bytes) -> list[Row]:
         return self._best(nlri)
 
     def count(self) -> int:
@@ -157,7 +157,7 @@ class _WithIneligible(RouteSet):
                     self._tables.setdefault(nlri, []).append(table)
                 yield some
 
-    def _ineligible(self, nlri: bytes) -> list[Route]:
+    def _ineligible(self, nlri: bytes) -> list[Row]:
         tables = self._tables.get(nlri)
         if not tables:
             return []
@@ -176,7 +176,7 @@ class _All(_WithIneligible):
         yield from _chunks(list(self._rib.routes), size)
         yield from self._keys_of_hidden(size)
 
-    def routes(self, nlri: bytes) -> list[Route]:
+    def routes(self, nlri: bytes) -> list[Row]:
         return self._ranked(nlri) + self._ineligible(nlri) if self._tables else self._ranked(nlri)
 
     def count(self) -> int:
@@ -190,7 +190,7 @@ class _Rejected(_WithIneligible):
         yield from _chunks(list(self._fields.kept_out()), size)
         yield from self._keys_of_hidden(size)
 
-    def routes(self, nlri: bytes) -> list[Route]:
+    def routes(self, nlri: bytes) -> list[Row]:
         return (self._best(nlri) if self._fields.is_kept_out(nlri) else []) + self._ineligible(nlri)
 
     def count(self) -> int:
@@ -203,7 +203,7 @@ class _Kernel(RouteSet):
     def keys(self, size: int) -> Iterator[Iterable[bytes]]:
         return _chunks(list(self._fields.in_kernel()), size)
 
-    def routes(self, nlri: bytes) -> list[Route]:
+    def routes(self, nlri: bytes) -> list[Row]:
         if self._fields.kernel(nlri) is None:
             return []
         return self._best(nlri) or [self._fields.without_path(nlri)]
@@ -223,7 +223,7 @@ class _Received(RouteSet):
     def keys(self, size: int) -> Iterator[Iterable[bytes]]:
         return _chunks(list(self._table.routes) if self._table is not None else [], size)
 
-    def routes(self, nlri: bytes) -> list[Route]:
+    def routes(self, nlri: bytes) -> list[Row]:
         if self._table is None:
             return []
         ranked = paths_of(self._rib.routes.get(nlri))
@@ -232,20 +232,20 @@ class _Received(RouteSet):
         if scope == "all":
             return found
         if scope == "best":
-            return [route for route in found if route.best]
+            return [row for row in found if row.body.route.best]
         if scope == "kernel":
-            return [route for route in found if route.kernel is not None]
-        return [route for route in found if route.ineligible is not None or self._kept_out(nlri, route)]
+            return [row for row in found if row.body.route.kernel is not None]
+        return [row for row in found if self._rejected(nlri, row.body.route)]
 
     def count(self) -> int:
         if self._table is None:
             return 0
         return len(self._table) if self._scope == "all" else -1
 
-    def _kept_out(self, nlri: bytes, route: Route) -> bool:
-        return route.best and self._fields.is_kept_out(nlri)
+    def _rejected(self, nlri: bytes, route: Route) -> bool:
+        return route.ineligible is not None or (route.best and self._fields.is_kept_out(nlri))
 
-    def _route(self, nlri: bytes, path: Path, ranked: Sequence[Path]) -> Route:
+    def _route(self, nlri: bytes, path: Path, ranked: Sequence[Path]) -> Row:
         if path not in ranked:
             return self._fields.route(nlri, path, best=False)
         if len(ranked) == 1:
@@ -276,7 +276,7 @@ class _Advertised(RouteSet):
         for some in _chunks(list(group.adj_out), size):
             yield (key[start:] for key in some)
 
-    def routes(self, nlri: bytes) -> list[Route]:
+    def routes(self, nlri: bytes) -> list[Row]:
         group, member = self._group, self._member
         if group is None or member is None:
             return []
@@ -288,7 +288,7 @@ class _Advertised(RouteSet):
             for path_id, advert in adverts
             if advert[1] is not own
         ]
-        return sorted(found, key=lambda route: not route.best) if len(found) > 1 else found
+        return sorted(found, key=lambda row: not row.body.route.best) if len(found) > 1 else found
 
     def _best_of(self, group: Group, nlri: bytes, adverts: Sequence[tuple[int, Advert]]) -> Advert | None:
         """The advert of the best path."""

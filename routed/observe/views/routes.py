@@ -15,6 +15,7 @@ from typing import Final
 from routed.bgp.nlri import Family, Network, from_network
 from routed.observe import documents
 from routed.observe.observed import Observed
+from routed.observe.views.route_fields import Row
 from routed.observe.views.route_queries import LIMIT, Match, RouteQuery, UnknownPeerError
 from routed.observe.views.route_sets import RouteSet, route_set
 
@@ -40,7 +41,8 @@ def iterate(observed: Observed, query: RouteQuery) -> Walk:
 
 
 class Walk:
-    """One page under way. Iterate over it once: each step gives a list of routes, perhaps an empty one.
+    """One page under way. Iterate over it once, or over its rows: each step gives a list, perhaps an empty
+    one.
 
     total   as in `documents.Routes`
     next    the cursor for the next page, when all portions are out
@@ -66,17 +68,23 @@ class Walk:
             self.total = -1 if -1 in counts else sum(counts)
 
     def __iter__(self) -> Iterator[list[documents.Route]]:
+        for portion in self.rows():
+            yield [row.document() for row in portion]
+
+    def rows(self) -> Iterator[list[Row]]:
+        """The same routes, still in two parts."""
         query = self._query
+        longest = query.longest
         left = query.limit
         last: str | None = None
         for one, after in self._sets:
             one.forget()
-            portion: list[documents.Route] = []
+            portion: list[Row] = []
             until = monotonic() + PORTION_TIME
             for nlri in _keys(one, query, after):
                 found = one.routes(nlri) if nlri is not None else []
-                if found and query.longest:
-                    if query.scope == "all" and all(route.ineligible is not None for route in found):
+                if longest and found:
+                    if query.scope == "all" and all(row.body.route.ineligible is not None for row in found):
                         continue
                     yield found
                     left -= len(found)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_network
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
 from itertools import groupby
 from typing import Any, get_args
 
@@ -15,14 +16,16 @@ from hypothesis import strategies as st
 from routed.bgp.attributes import originate
 from routed.bgp.communities import LLGR_STALE
 from routed.bgp.nlri import Family, to_text
-from routed.bgp.path import SourceKind
+from routed.bgp.path import Path, Source, SourceKind
+from routed.bgp.route import NextHop
 from routed.observe.documents import Route
+from routed.observe.views import route_fields
 from routed.observe.views import routes as views
 from routed.observe.views.decision import losses
 from routed.observe.views.route_queries import Match, RouteQuery, Scope
 from routed.observe.views.routes import Walk, iterate, routes
 from tests.observe.views.reference import reference_routes
-from tests.observe.views.tables import Tables, nlri, rejecting, source
+from tests.observe.views.tables import ROUTER, Tables, nlri, rejecting, source
 
 #: Examples of each property.
 MOST = 80
@@ -152,6 +155,62 @@ def test_pages_of_any_size_are_the_one_page(changes: list[Any], scope: Scope, li
         assert not first or len(page) + len(first) > limit, "no page is shorter than it has to be"
 
 
+@settings(max_examples=MOST, deadline=None)
+@given(st.lists(UPDATES, max_size=40), st.sampled_from(get_args(Scope)))
+def test_rows_are_the_json_of_the_documents(changes: list[Any], scope: Scope) -> None:
+    """Rows share most of their JSON; each is what msgspec writes of the whole document."""
+    observed = filled(changes).observed
+    query = RouteQuery(scope=scope, limit=10_000)
+    rows = [row for portion in iterate(observed, query).rows() for row in portion]
+    assert [row.encode() for row in rows] == [
+        msgspec.json.encode(route) for route in routes(observed, query).routes
+    ]
+
+
+GATEWAY = ip_address("10.0.0.2")
+
+
+class Way:
+    """To all next hops, as a tracker."""
+
+    def __init__(self) -> None:
+        self.cost: int | None = 7
+        self.ways: tuple[NextHop, ...] = (NextHop(GATEWAY, "eth0"),)
+        self.reason = ""
+
+    def follow(self, path: Path) -> Way:
+        return self
+
+
+def test_a_way_that_changes_is_seen_by_the_rest_of_the_routes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(views, "PORTION", 1)
+    tables, way = Tables(), Way()
+    router = replace(ROUTER, next_hops=way)
+    by = Source("peer2", SourceKind.IBGP, router, address=bytes((10, 0, 0, 2)))
+    many = [bytes((24, 10, 0, number)) for number in range(4)]
+    tables.ribs[Family.IPV4].announce(by, originate(next_hop=bytes((10, 0, 0, 2))), many)
+    found = []
+    for portion in iterate(tables.observed, RouteQuery()).rows():
+        if not portion:
+            continue
+        route = msgspec.json.decode(portion[0].encode(), type=Route)
+        found.append(
+            (route.source, route.reachable, route.unreachable_reason, route.igp_cost, route.interface)
+        )
+        if len(found) == 1:
+            way.cost, way.ways = 8, (NextHop(GATEWAY, "eth1"),)
+        elif len(found) == 2:
+            way.cost, way.ways, way.reason = None, (), "no route"
+        elif len(found) == 3:
+            by.name = "other"
+    assert found == [
+        ("peer2", True, None, 7, "eth0"),
+        ("peer2", True, None, 8, "eth1"),
+        ("peer2", False, "no route", None, None),
+        ("other", False, "no route", None, None),
+    ]
+
+
 @settings(max_examples=MOST, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(UPDATES, max_size=30),
@@ -165,6 +224,7 @@ def test_what_changes_in_between_harms_nothing_else(
     """Each prefix once and in order; those that do not change are all there, as they are."""
     monkeypatch.setattr(views, "PORTION", 1)
     monkeypatch.setattr(views, "SORTED_AT_ONCE", 2)
+    monkeypatch.setattr(route_fields, "BODIES", 2)
     tables = filled(changes)
     before = routes(tables.observed, RouteQuery(scope=scope, limit=10_000)).routes
     changed = {to_text(one, family) for some in later for family, one in (nlri(step[1]) for step in some)}
