@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from typing import Any
 
@@ -34,6 +35,9 @@ def act(routed: RoutedProcess, path: str, body: dict[str, str] | None = None) ->
 
 @pytest.mark.netns
 @pytest.mark.daemon("bird2")
+@pytest.mark.skipif(
+    shutil.which("curl") is None, reason="curl is not installed (Debian: apt-get install curl)"
+)
 def test_shutdown_up_refresh_and_drain(lab: Lab) -> None:
     here, there = lab.machine("node", "192.0.2.1/24"), lab.machine("peer", "192.0.2.9/24")
     records = Records(lab.directory / "records")
