@@ -28,7 +28,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     config.stash[_SAID] = True  # said once, whichever folders share this hook
     reports = [one for reports in terminalreporter.stats.values() for one in reports]
     lines = [
-        text
+        str(text)
         for one in reports
         if isinstance(one, pytest.TestReport) and one.when == "call"
         for name, text in one.user_properties
