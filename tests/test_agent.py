@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,11 @@ from routed.bgp.nlri import Family, to_text
 from routed.bgp.transport import Endpoint
 from routed.datastore import open_datastore
 from routed.intent.options import Options
+from tests import waiting
+from tests.agents import running
+
+#: An agent has not got that far where it does not have what is asked for.
+until = partial(waiting.until, not_yet=AttributeError)
 
 CONFIGURATION = {
     "apiVersion": "projectcalico.org/v3",
@@ -84,29 +89,9 @@ class Cluster:
         """The agent of a node, running."""
         return self.run(AgentOptions(Options(node=f"node{number}"), use_kernel=False, **options))
 
-    @asynccontextmanager
-    async def run(self, options: AgentOptions) -> AsyncIterator[Agent]:
+    def run(self, options: AgentOptions) -> AbstractAsyncContextManager[Agent]:
         """Any agent, running."""
-        stop = asyncio.Event()
-        agent = Agent(replace(options, log_level="warning"), open_datastore(f"file:{self.folder}"))
-        task = asyncio.create_task(agent.run(stop))
-        try:
-            yield agent
-        finally:
-            stop.set()
-            async with asyncio.timeout(5):
-                await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            try:
-                if condition():
-                    return
-            except AttributeError:  # the agent has not got that far
-                pass
-            await asyncio.sleep(0.005)
+        return running(replace(options, log_level="warning"), open_datastore(f"file:{self.folder}"))
 
 
 def table(agent: Agent, family: Family = Family.IPV4) -> set[str]:

@@ -23,10 +23,10 @@ class DaemonError(RuntimeError):
     """A daemon does not start; the message has the last line of its output."""
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody has just now."""
+def free_port(address: str = "127.0.0.1") -> int:
+    """A TCP port of an IPv4 address that nobody has just now."""
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((address, 0))
         port: int = sock.getsockname()[1]
         return port
 

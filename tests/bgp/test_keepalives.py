@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from itertools import pairwise
 
+from benchmarks.reflector.processes import free_port
 from routed.bgp.capabilities import Capabilities
 from routed.bgp.config import PeerConfig, SpeakerConfig
 from routed.bgp.message import KEEPALIVE, MessageType, Open
@@ -108,12 +109,6 @@ async def test_keepalives_overtake_a_full_table_that_is_read_slowly(wire: Wire) 
     assert max(gaps(reader.times(MessageType.KEEPALIVE))) < 1.9
     assert a.speaker.peers["slow"].session.flaps == 0
     job.cancel()
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 class _Nobody:

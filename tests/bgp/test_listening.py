@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from benchmarks.reflector.processes import free_port
 from routed.bgp.listening import Listeners
 from routed.bgp.network import TcpNetwork
 from routed.bgp.transport import Endpoint, Link
 from routed.secret import SecretValue
-from tests.bgp.test_keepalives import free_port
 from tests.bgp.test_limits import Lines
-from tests.bgp.test_network import signs, until
+from tests.bgp.test_network import signs
+from tests.waiting import until
 
 LOOPBACK = ip_address("127.0.0.1")
 EVERYWHERE = ip_address("0.0.0.0")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import resource
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network, ip_address, ip_network
 from itertools import islice, pairwise
 from typing import Any
@@ -25,15 +25,10 @@ from routed.bgp.route import Address
 from routed.bgp.tcp_options import MAX_KEY_OCTETS, Progress, TcpOptions, key_problem, set_key
 from routed.bgp.transport import Endpoint, Link
 from routed.resources import SecretValue
+from tests.waiting import until
 
 LOOPBACK = ip_address("127.0.0.1")
 LOOPBACK6 = ip_address("::1")
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def listen(

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.reflector.processes import free_port
 from routed.bgp import keys, protection
 from routed.bgp.config import PeerConfig, SpeakerConfig
 from routed.bgp.nlri import Family, from_network
@@ -21,9 +22,9 @@ from routed.bgp.tcp_options import Progress
 from routed.bgp.transport import Connection, Endpoint, Link
 from routed.log import get
 from routed.secret import SecretValue
-from tests.bgp.test_keepalives import free_port
 from tests.bgp.test_network import signs
 from tests.virtual import run
+from tests.waiting import until
 
 V4 = Family.IPV4
 OLD, NEW = SecretValue(b"Cassata"), SecretValue(b"Granita")
@@ -90,12 +91,6 @@ class Pair:
         nlri = from_network(ip_network(prefix))
         self.speakers[0].originate(V4, nlri)
         await until(lambda: nlri in self.speakers[1].ribs[V4].routes)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def over_tcp(test: Callable[[Pair], Awaitable[None]]) -> Callable[[pytest.MonkeyPatch], None]:

@@ -12,6 +12,7 @@ import pytest
 from routed.bgp.tcp_options import Progress
 from routed.bgp.transport import READ_OCTETS, Buffer, Connection, Endpoint, Link, plain_address
 from tests.virtual import run
+from tests.waiting import until
 
 LOOPBACK = ip_address("127.0.0.1")
 
@@ -50,12 +51,6 @@ class Messages:
     def advance(self, sent: int) -> bool:
         self.pending = self.pending[sent:]
         return bool(self.pending)
-
-
-async def until(condition: object) -> None:
-    async with asyncio.timeout(10):
-        while not condition():  # type: ignore[operator]
-            await asyncio.sleep(0.001)
 
 
 def link_pair() -> tuple[Link, socket.socket]:

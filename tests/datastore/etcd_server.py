@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from benchmarks.reflector.processes import free_port
 from routed.datastore import etcd_wire as wire
 from routed.datastore.etcd_client import TLS, Connection, Endpoint, EtcdOptions, connected
 from routed.datastore.retry import UnavailableError
-from tests.datastore.proxy import free_port
 
 STARTING = 30.0
 """Seconds after which an etcd that does not answer is given up."""

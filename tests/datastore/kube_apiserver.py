@@ -17,10 +17,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.reflector.processes import free_port
 from routed.datastore.kubernetes.http import Connection, Endpoint
 from tests.datastore.apiserver import write_kubeconfig
 from tests.datastore.apiserver_storage import BUILT_IN, ResourceType, calico
-from tests.datastore.proxy import free_port
 
 STARTING = 90.0
 """Seconds after which a server that does not answer is given up."""

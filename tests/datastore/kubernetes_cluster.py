@@ -93,10 +93,3 @@ def lists_of(server: APIServer, plural: str) -> list[Request]:
 def watches_of(server: APIServer, plural: str) -> list[Request]:
     """The watches that were asked for."""
     return [r for r in server.requests if r.path.endswith(f"/{plural}") and r.is_watch]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for what only the server can see."""
-    async with asyncio.timeout(LONG):
-        while not condition():
-            await asyncio.sleep(0.005)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiomqtt
 
-from tests.datastore.proxy import free_port
+from benchmarks.reflector.processes import free_port
 
 STARTING = 20.0
 """Seconds after which a mosquitto that does not answer is given up."""

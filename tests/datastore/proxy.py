@@ -113,11 +113,3 @@ def _reset(writer: asyncio.StreamWriter) -> None:
             linger = b"\1\0\0\0\0\0\0\0"  # struct linger: on, no time: close sends RST
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     writer.transport.abort()
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

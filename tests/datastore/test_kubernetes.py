@@ -16,8 +16,9 @@ from tests.datastore.apiserver import APIServer
 from tests.datastore.apiserver_api import Request
 from tests.datastore.apiserver_storage import Storage
 from tests.datastore.contract import affinity
-from tests.datastore.kubernetes_cluster import cluster, lists_of, node, peer, until, watches_of
+from tests.datastore.kubernetes_cluster import cluster, lists_of, node, peer, watches_of
 from tests.datastore.watching import Watched
+from tests.waiting import until
 
 STANDING = 7
 """Resources that are watched whatever the records say."""

@@ -29,8 +29,9 @@ from routed.datastore.kubernetes.credentials import (
 )
 from routed.datastore.kubernetes.kubeconfig import load_kubeconfig
 from tests.datastore.apiserver import APIServer, Token, write_kubeconfig
-from tests.datastore.kubernetes_cluster import cluster, peer, until
+from tests.datastore.kubernetes_cluster import cluster, peer
 from tests.datastore.watching import following
+from tests.waiting import until
 
 V1 = "client.authentication.k8s.io/v1"
 

@@ -30,10 +30,10 @@ from tests.datastore.kubernetes_cluster import (
     peer,
     secret,
     service,
-    until,
     watches_of,
 )
 from tests.datastore.watching import Watched, following
+from tests.waiting import until
 
 RANGES = {"serviceClusterIPs": [{"cidr": "10.96.0.0/16"}]}
 PASSWORD = {"secretKeyRef": {"name": "bgp-secrets", "key": "rack-1"}}

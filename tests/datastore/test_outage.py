@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from benchmarks.reflector.processes import free_port
 from routed.datastore.etcd_layout import key_of
-from tests.datastore.proxy import free_port
 from tests.netns import Lab, Machine, Process, wait_for
 from tests.recorder import Kind, RecordingPeer
 from tests.routed_process import RoutedProcess, block, configuration, node, peer, pool

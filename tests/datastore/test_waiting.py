@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.reflector.processes import free_port
 from routed.datastore import AbsentError, Lost, as_environ_says, open_datastore
-from tests.datastore.proxy import free_port
 from tests.datastore.records import affinity
 from tests.datastore.watching import following
 

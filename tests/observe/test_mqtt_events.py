@@ -22,6 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.reflector.processes import free_port
 from routed import daemon
 from routed.bgp.nlri import Family, from_network
 from routed.bgp.rib import LocRib
@@ -38,7 +39,8 @@ from routed.observe.route_changes import RouteChanges
 from tests import certificates
 from tests.datastore import mosquitto as mosquitto_server
 from tests.datastore.mosquitto import Mosquitto, Observer, observing
-from tests.datastore.proxy import Proxy, free_port
+from tests.datastore.proxy import Proxy
+from tests.waiting import until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PREFIX = "lab"
@@ -91,13 +93,6 @@ async def publishing(
         # A second, and as much for a busy machine; without bounds it would be ten.
         assert time.monotonic() - begun < 2.0
         assert not [task for task in asyncio.all_tasks() if "mqtt_events" in repr(task.get_coro())]
-
-
-async def until(condition: Any) -> None:
-    """Waits for what no event tells of."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 @functools.cache

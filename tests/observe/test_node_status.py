@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, cast
 import jsonschema
 import pytest
 
+from benchmarks.reflector.processes import free_port
 from routed.agent import Agent
 from routed.agent_options import AgentOptions
 from routed.bgp.attributes import originate
@@ -31,6 +31,7 @@ from routed.observe.observed import Observed
 from routed.observe.status_requests import StatusRequests
 from routed.resources import CalicoNodeStatus, Key, NodeStatusClass
 from tests import virtual
+from tests.agents import running
 from tests.bgp.test_speaker import Router
 from tests.datastore import etcd_server, kube_apiserver
 from tests.datastore.apiserver import CALICO_V3, CRD_V1, APIServer, write_kubeconfig
@@ -42,6 +43,7 @@ from tests.datastore.kubernetes_cluster import calico, node
 from tests.observe.calico_node_status import STATUS, strict
 from tests.observe.views.scene import observed
 from tests.virtual import Wire
+from tests.waiting import until
 
 ALL = ("Agent", "BGP", "Routes")
 VALIDATOR = jsonschema.Draft202012Validator(strict())
@@ -59,13 +61,6 @@ def check(status: Document) -> None:
 
 
 # Whole agents, with their records in an API server
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.9.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def records(port: int) -> list[Document]:
@@ -102,23 +97,8 @@ async def agents(open_store: Callable[[str], Datastore], *nodes: str) -> AsyncIt
         yield
 
 
-@asynccontextmanager
-async def agent(name: str, datastore: Datastore) -> AsyncIterator[Agent]:
-    stop = asyncio.Event()
-    one = Agent(AgentOptions(Options(node=name), use_kernel=False, log_level="warning"), datastore)
-    task = asyncio.create_task(one.run(stop))
-    try:
-        yield one
-    finally:
-        stop.set()
-        async with asyncio.timeout(5):
-            await task
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
+def agent(name: str, datastore: Datastore) -> AbstractAsyncContextManager[Agent]:
+    return running(AgentOptions(Options(node=name), use_kernel=False, log_level="warning"), datastore)
 
 
 def status_of(server: APIServer, name: str) -> Document:
@@ -138,7 +118,7 @@ def test_agents_fill_in_what_is_asked_of_their_node(tmp_path: Path, group: str, 
     async def main() -> None:
         places = frozenset({"CalicoNodeStatus"}) if own_place else frozenset[str]()
         async with APIServer(groups=[group], status_places=places) as server:
-            server.put(*records(free_port()), request("all"), request("bgp", classes=("BGP",)))
+            server.put(*records(free_port("127.0.9.1")), request("all"), request("bgp", classes=("BGP",)))
             server.put(request("second", of="node2"), request("off", period=0), request("elsewhere", of="x"))
             before = {name: spec_of(server, name) for name in ("all", "bgp", "second")}
             kubeconfig = write_kubeconfig(tmp_path / "config", server.url)
@@ -205,7 +185,7 @@ def test_an_api_that_is_away_is_written_to_when_it_is_back(
 
     async def main() -> None:
         async with APIServer() as server:
-            server.put(*records(free_port()), request("all"))
+            server.put(*records(free_port("127.0.9.1")), request("all"))
             kubeconfig = write_kubeconfig(tmp_path / "config", server.url)
             async with agents(lambda name: open_kubernetes(str(kubeconfig), {}, name), "node1"):
                 await until(lambda: "agent" in status_of(server, "all"))

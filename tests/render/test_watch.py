@@ -19,6 +19,7 @@ from routed.render.control import ControlError, Reply, command
 from routed.render.watch import Installer, follow
 from routed.workload_files import WorkloadFiles, follow_workload_files
 from tests import daemons, netns
+from tests.waiting import until
 
 from .cases import CASES
 
@@ -179,13 +180,6 @@ def test_a_folder_that_cannot_be_written_is_said(birds: Birds) -> None:
     birds.installer().install(dict(WORKER.render().files))
     assert [level for level, _ in birds.said] == ["error", "error"]
     assert "bird.cfg is not written" in birds.said[0][1]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Waits for something that files on disk will bring about."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.005)
 
 
 def test_records_are_followed(tmp_path: Path, birds: Birds) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.reflector.processes import free_port
 from routed.bgp.transport import Endpoint
 from routed.observe.http import outlet as outlet_module
 from routed.observe.http.outlet import api_outlet, http_outlet, metrics_outlet
@@ -20,13 +21,6 @@ from routed.observe.outlets import Outlets
 from tests.bgp.test_speaker import Router
 from tests.observe.views.scene import observed
 from tests.virtual import Wire, virtual
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def descriptors() -> int:

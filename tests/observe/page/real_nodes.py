@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 import time
@@ -11,18 +10,12 @@ import urllib.request
 from pathlib import Path
 from typing import Final
 
+from benchmarks.reflector.processes import free_port
 from tests.routed_process import Record, Records, block, configuration, pool, record
 
 _REPOSITORY: Final = Path(__file__).resolve().parents[3]
 ADDRESSES: Final = {"alpha": "127.0.0.11", "bravo": "127.0.0.12", "charlie": "127.0.0.13"}
 POOL: Final = "10.66.0.0/16"
-
-
-def free_port(address: str) -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind((address, 0))
-        return int(one.getsockname()[1])
 
 
 def cluster(port: int) -> list[Record]:
