@@ -12,6 +12,7 @@ from routed import __version__
 from routed.bgp.speaker import Speaker
 from routed.observe.events import EventLog
 from routed.observe.route_changes import RouteChanges
+from routed.observe.turns import Turns
 
 if TYPE_CHECKING:
     from routed.datastore import StatusWriter
@@ -62,6 +63,8 @@ class Observed:
     """By the clock that only goes on."""
     outlet_counters: dict[str, int] = field(default_factory=dict)
     """What ways out count, for metrics, by name: those of `--events` begin with `mqtt_`."""
+    turns: Turns = field(default_factory=Turns)
+    """For all who answer questions about it."""
     status_requests: StatusRequests | None = None
     """The records that ask for this node's status (CalicoNodeStatus); None: nobody is to answer them."""
     status_writer: StatusWriter | None = None

@@ -133,7 +133,7 @@ class Connection:
             self._writer.write("".join(portion).encode("utf-8", "replace"))
         await self._writer.drain()
         self.active_at = self._loop.time()
-        await asyncio.sleep(0)
+        await self.view.observed.turns.next()
 
     # Events, for `echo`
 

@@ -26,6 +26,7 @@ from routed.observe.http.messages import (
     error_response,
     query_of,
 )
+from routed.observe.turns import Turns
 
 Answer = Callable[[Request], Awaitable[Response]]
 """What makes a response of a request. Raises HttpError where there is no other."""
@@ -63,13 +64,15 @@ class Connection:
         answer: Answer,
         failed: Callable[[Request, Exception], None],
         limits: Limits,
+        turns: Turns,
     ) -> None:
-        """`failed` is told of what the handlers should not have raised."""
+        """`failed` is told of what the handlers should not have raised. `turns`: for each portion of work."""
         self._reader = reader
         self._writer = writer
         self._answer = answer
         self._failed = failed
         self._limits = limits
+        self._turns = turns
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.head)
         self._loop = asyncio.get_running_loop()
         self.answering = False
@@ -190,6 +193,7 @@ class Connection:
     # The response
 
     async def _respond(self, request: Request) -> Response:
+        await self._turns.next()
         try:
             response = await self._answer(request)
         except HttpError as error:
@@ -254,11 +258,12 @@ class Connection:
             if head:
                 return
             if not watched:
-                async for some in pieces:
+                while True:
+                    await self._turns.next()
+                    if (some := await anext(pieces, None)) is None:
+                        return
                     self._write(h11.Data(data=some))
                     await self._taken()
-                    await asyncio.sleep(0)  # a turn for others, however fast the client is
-                return
             gone = asyncio.create_task(self._gone())
             try:
                 while (piece := await _before(gone, pieces)) is not None:

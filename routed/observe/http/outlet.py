@@ -107,7 +107,7 @@ class HttpOutlet:
             from routed.observe.http.serving import Server
 
             self._site = site(self._kind, self._observed, self._options, self._endpoint)
-            self._server = Server(self._site.answer, self._log)
+            self._server = Server(self._site.answer, self._log, turns=self._observed.turns)
             self._socket = None  # the server's from now on
             self._server.start(sock)
         except (ImportError, OSError) as error:

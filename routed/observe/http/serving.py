@@ -12,6 +12,7 @@ from routed.bgp.seldom import Seldom
 from routed.log import Logger
 from routed.observe.http.connection import Answer, Connection, Limits
 from routed.observe.http.messages import EVENT_STREAM, HttpError, Request, Response
+from routed.observe.turns import Turns
 from routed.text import printable
 
 #: Connections at a time. A further one takes the place of the one that has asked for nothing for longest, or
@@ -38,10 +39,16 @@ class Server:
     """All connections of one listening socket."""
 
     def __init__(
-        self, answer: Answer, logger: Logger, limits: Limits | None = None, connections: int = CONNECTIONS
+        self,
+        answer: Answer,
+        logger: Logger,
+        limits: Limits | None = None,
+        connections: int = CONNECTIONS,
+        turns: Turns | None = None,
     ) -> None:
         self._answer = answer
         self._limits = limits or Limits()
+        self._turns = turns or Turns()
         self._most = connections
         self._most_listeners = connections * LISTENERS // CONNECTIONS
         self._log = logger
@@ -164,7 +171,7 @@ class Server:
             return
         try:
             writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
-            connection = Connection(reader, writer, answer, self._errors, self._limits)
+            connection = Connection(reader, writer, answer, self._errors, self._limits, self._turns)
             task = asyncio.current_task()
             assert task is not None
             self._tasks[task] = connection
