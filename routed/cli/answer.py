@@ -142,7 +142,14 @@ def as_json(document: bytes, *, one_line: bool = False) -> str:
         text = msgspec.json.format(document, indent=-1 if one_line else 2).decode()
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UnreachableError(f"an answer that is not JSON ({error})") from None
-    return safe_lines(text, json_escaped)
+    return text if is_harmless(document) else safe_lines(text, json_escaped)
+
+
+def is_harmless(document: bytes) -> bool:
+    """Whether there is nothing to escape in a JSON document that could be read: JSON has no control
+    characters inside of strings (RFC 8259 section 7), but DEL is none to it. In a hundredth of the time that
+    it takes to look at each character."""
+    return document.isascii() and b"\x7f" not in document
 
 
 def as_yaml(document: bytes) -> str:

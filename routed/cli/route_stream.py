@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from routed.cli.answer import as_json, as_yaml
+from routed.cli.answer import as_json, as_yaml, is_harmless
 from routed.cli.client import Client, Parameters, UnreachableError
 from routed.cli.text import safe_lines
 from routed.text import escape
@@ -53,6 +53,10 @@ _HEAD = b'{"routes":['
 #: Between two routes, as the server writes them. It cannot be inside of a string, where the quotation mark
 #: would have a backslash before it. Where it is not found the document is read whole.
 _BETWEEN = b'},{"prefix":'
+#: The same as msgspec writes it on one line.
+_BETWEEN_SPACED = '}, {"prefix": '
+#: What is around the lines of routes in an array of their array.
+_OPENED, _CLOSED = "[\n  [\n", "\n  ]\n]"
 
 
 class RouteStream:
@@ -106,12 +110,12 @@ class RouteStream:
         yield '{\n  "routes": ['
         before = ""
         for array in arrays:
-            lines = as_json(array).removeprefix("[\n").removesuffix("\n]")
-            if lines == "[]":
+            lines = as_json(b"[%b]" % array)  # so that they are indented as far as in the document
+            if not lines.startswith(_OPENED):
                 continue
             if before:
                 yield before + ","
-            before = "  " + lines.replace("\n", "\n  ")
+            before = lines[len(_OPENED) : -len(_CLOSED)]
         if before:
             yield before
         yield f'  ],\n  "total": {self.total},\n  "next": {json.dumps(self.next)}\n}}'
@@ -145,9 +149,11 @@ def _begun(arrays: Iterator[bytes]) -> Iterator[bytes]:
 
 def _as_flow(array: bytes) -> str:
     """JSON objects as items of a YAML sequence, a line each: JSON is YAML's flow style."""
-    routes = msgspec.json.decode(array, type=list[msgspec.Raw])
-    lines = (f"- {msgspec.json.format(route, indent=0).decode()}" for route in routes)
-    return safe_lines("\n".join(lines), escape) or "[]"
+    line = msgspec.json.format(array, indent=0).decode()
+    if line == "[]":
+        return line
+    lines = "- " + line[1:-1].replace(_BETWEEN_SPACED, '}\n- {"prefix": ')
+    return lines if is_harmless(array) else safe_lines(lines, escape)
 
 
 def _not_understood(error: Exception) -> UnreachableError:

@@ -15,7 +15,7 @@ from routed.cli.client import Client, Parameters
 from routed.cli.failure import CommandError, Status, ends_well
 from routed.cli.route_stream import RouteRow, RouteRows, RouteStream
 from routed.cli.screen import Screen, screen, write
-from routed.cli.table import Column, Layout, facts
+from routed.cli.table import Column, Layout, facts, safe_rows
 from routed.cli.text import safe
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def lines(rows: Iterable[RouteRow | Route], where: Screen) -> Iterator[str]:
     cells = map(_cells, rows)
     first = list(islice(cells, _SAMPLE))
     more = len(first) == _SAMPLE
-    layout = Layout(COLUMNS, [tuple(map(safe, row)) for row in first], where, more=more)
+    layout = Layout(COLUMNS, safe_rows(first), where, more=more)
     if not first:
         return
     if where.headers:

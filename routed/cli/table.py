@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
 from typing import Final
 
 from routed.cli.screen import Screen
@@ -42,7 +44,7 @@ Row = Sequence[str | Cell]
 
 def table(columns: Sequence[Column], rows: Sequence[Row], screen: Screen) -> Iterator[str]:
     """The lines of a table. Columns whose cells are all empty are left out."""
-    texts = [tuple(safe(_text(cell)) for cell in row) for row in rows]
+    texts = safe_rows([tuple(map(_text, row)) for row in rows])
     layout = Layout(columns, texts, screen)
     if screen.headers:
         yield layout.header()
@@ -53,6 +55,26 @@ def table(columns: Sequence[Column], rows: Sequence[Row], screen: Screen) -> Ite
 
 def _text(cell: str | Cell) -> str:
     return cell.text if isinstance(cell, Cell) else cell
+
+
+def safe_rows(rows: Sequence[Sequence[str]]) -> Sequence[Sequence[str]]:
+    """Each cell as `safe` has it; many cells are looked at together."""
+    text = "".join(chain.from_iterable(rows))
+    if text.isascii() and text.isprintable():
+        return rows
+    return [tuple(map(safe, row)) for row in rows]
+
+
+def _picker(places: Sequence[int]) -> Callable[[Sequence[str]], tuple[str, ...]]:
+    """Takes the cells at these places."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda cells: tuple(cells[at] for at in places)  # itemgetter would give no tuple
+
+
+def _widest(column: Sequence[str]) -> int:
+    """The width of the widest of safe cells."""
+    return max(map(len if "".join(column).isascii() else width, column), default=0)
 
 
 class Layout:
@@ -70,15 +92,14 @@ class Layout:
         """`more`: other rows will come; a column that is empty so far may have something in them."""
         self._columns = columns
         self._screen = screen
-        widths = [max(map(width, column), default=0) for column in zip(*cells, strict=True)] or [0] * len(
-            columns
-        )
+        widths = [_widest(column) for column in zip(*cells, strict=True)] or [0] * len(columns)
         headers = screen.headers
         self._shown = [at for at, wide in enumerate(widths) if wide or more or not cells]
         self._widths = {at: max(widths[at], len(columns[at].title) if headers else 0) for at in self._shown}
         if screen.columns is not None:
             self._fit(screen.columns)
         self._total = self._taken()
+        self._pick = _picker(self._shown)
         self._format = _GAP.join(
             f"%{'' if columns[at].right else '-'}{self._widths[at]}s" for at in self._shown
         )
@@ -120,7 +141,7 @@ class Layout:
     def line(self, cells: Sequence[str], colours: Sequence[str] | None = None) -> str:
         """A line of safe cells; of any cells where they are ASCII and print."""
         if colours is None:
-            line = self._format % tuple([cells[at] for at in self._shown])
+            line = self._format % self._pick(cells)
             # Nothing to escape, and nothing to cut: no need to look at every cell.
             fits = self._screen.columns is None or len(line) == self._total
             if fits and line.isascii() and line.isprintable():

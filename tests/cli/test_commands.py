@@ -245,9 +245,13 @@ def test_streamed_documents_are_written_like_others(api: ApiServer, number: int)
     assert run("routes", "-o", "yaml").stdout == as_yaml(whole) + "\n"
 
 
-def test_many_routes_are_yaml_of_a_line_each(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "hostile", ['a: "b"\n\x1b\u202e\U000e0001\x7f {x} # - \\', "\x7f", '}, {"prefix": "']
+)
+def test_many_routes_are_yaml_of_a_line_each(
+    api: ApiServer, monkeypatch: pytest.MonkeyPatch, hostile: str
+) -> None:
     monkeypatch.setattr("routed.cli.route_stream.ROUTES_BY_FIELD", 0)
-    hostile = 'a: "b"\n\x1b\u202e\U000e0001\x7f {x} # - \\'
     found = [route(f"10.0.{at}.0/24", source=hostile, communities=["64512:1"]) for at in range(300)]
     api.answers["/api/v1/routes"] = server.routes_of(found)
     done = run("routes", "-o", "yaml").stdout

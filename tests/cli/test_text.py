@@ -7,7 +7,7 @@ import unicodedata
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from routed.cli.answer import as_json, as_yaml
@@ -84,6 +84,9 @@ def test_wrapped_lines_fit_and_lose_nothing_but_spaces(text: str, columns: int) 
     assert "".join(lines).replace(" ", "") == shown.replace(" ", "")
 
 
+@example({"a": "\x7f"}, False)
+@example({"a": "\x9b"}, False)
+@example({"a": "\x1b"}, True)
 @given(st.dictionaries(SPEAKABLE, SPEAKABLE | st.lists(SPEAKABLE), max_size=5), st.booleans())
 def test_json_says_the_same_and_is_safe(document: dict[str, object], one_line: bool) -> None:
     shown = as_json(json.dumps(document, ensure_ascii=False).encode(), one_line=one_line)
