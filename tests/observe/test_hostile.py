@@ -708,6 +708,8 @@ def test_no_secret_is_told(scene: Scene, one: Watched, tmp_path: Path) -> None:
         ).stdout
         told["render"] = run("render", "--node", one.name, "--datastore", records, "--stdout").stdout
         assert min(len(told["intent"]), len(told["intent, JSON"]), len(told["render"])) > 1000
+        for name in ("intent", "intent, JSON", "render"):
+            assert_safe(told[name])
     for (where, text), (name, secret) in itertools.product(told.items(), SECRETS.items()):
         assert secret not in text, f"{name} in {where}"
         assert base64.b64encode(secret.encode()).decode()[:-4] not in text, f"{name} in {where}"
