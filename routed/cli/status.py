@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from routed.cli import options, servers
 from routed.cli.answer import show
@@ -14,6 +14,9 @@ from routed.cli.wording import by_family, count, duration, moment
 if TYPE_CHECKING:
     from routed.cli.screen import Screen
     from routed.observe.documents import DatastoreStatus, KernelStatus, Status
+
+#: Problems of records on a terminal.
+MOST_PROBLEMS: Final = 20
 
 
 @ends_well
@@ -36,10 +39,10 @@ def status(
 
 def lines(document: Status, screen: Screen) -> Iterator[str]:
     """The document, for people."""
-    yield from facts(_facts(document), screen)
+    yield from facts(_facts(document, screen), screen)
 
 
-def _facts(document: Status) -> Iterator[tuple[str, str | Cell]]:
+def _facts(document: Status, where: Screen) -> Iterator[tuple[str, str | Cell]]:
     cluster = f", cluster ID {document.cluster_id}" if document.cluster_id else ""
     yield document.role, f"{document.node}, AS {document.local_as}, router ID {document.router_id}{cluster}"
     yield "routed", f"{document.version}, up {duration(document.uptime)}, since {moment(document.started_at)}"
@@ -61,8 +64,12 @@ def _facts(document: Status) -> Iterator[tuple[str, str | Cell]]:
     if document.datastore is not None:
         yield "datastore", _datastore(document.datastore)
     yield "incidents", "; ".join(_incidents(document.incidents))
-    for at, problem in enumerate(document.problems):
+    # All in a pipe and in documents; on a terminal what else there is to say stays in sight.
+    shown = document.problems if where.columns is None else document.problems[:MOST_PROBLEMS]
+    for at, problem in enumerate(shown):
         yield ("problems" if at == 0 else "", Cell(problem, "red"))
+    if more := len(document.problems) - len(shown):
+        yield "", f"and {more} more: routed status -o json, routed show intent"
 
 
 def _incidents(counted: Mapping[str, object]) -> Iterator[str]:

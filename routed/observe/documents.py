@@ -82,7 +82,7 @@ class Status(Document, frozen=True, kw_only=True):
     kernel: KernelStatus | None
     """None: programs no kernel routes by design."""
     problems: list[str]
-    """What is wrong with records, and where."""
+    """What is wrong with records, and where; of more than 1,000 the last one is their number."""
     incidents: dict[str, Any]
     """What peers did wrong, counted by what it was."""
 

@@ -106,6 +106,16 @@ def test_status_says_what_is_wrong(api: ApiServer) -> None:
         assert said in result.stdout
 
 
+def test_many_problems_leave_the_rest_in_sight(api: ApiServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = [f"problem {number}" for number in range(50)]
+    api.answers["/api/v1/status"] = msgspec.structs.replace(server.STATUS, problems=problems)
+    assert run("status").stdout.count("problem ") == 50
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = run("status").stdout
+    assert shown.count("problem ") == 20
+    assert "and 30 more" in shown
+
+
 def test_a_reflector_has_neither_datastore_nor_kernel(api: ApiServer) -> None:
     api.answers["/api/v1/status"] = msgspec.structs.replace(
         server.STATUS, role="reflector", cluster_id="192.0.2.1", datastore=None, kernel=None

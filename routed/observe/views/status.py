@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from routed.bgp.fsm import State
 from routed.bgp.message import MessageType
@@ -14,6 +15,9 @@ from routed.observe import documents
 from routed.observe.health import readiness
 from routed.observe.observed import DatastoreState, Observed
 from routed.observe.views.text import FAMILY_NAMES, address_text, clean, plain, time_text
+
+#: Problems of records in the document.
+MOST_PROBLEMS: Final = 1_000
 
 
 def status(observed: Observed) -> documents.Status:
@@ -48,9 +52,17 @@ def status(observed: Observed) -> documents.Status:
         updates_sent=messages.sent[MessageType.UPDATE],
         datastore=None if observed.datastore is None else _datastore(observed.datastore),
         kernel=_kernel(observed),
-        problems=[clean(problem) for problem in observed.problems()],
+        problems=_problems(observed.problems()),
         incidents=incidents(speaker),
     )
+
+
+def _problems(found: Sequence[str]) -> list[str]:
+    """The first of them, and how many more there are: whoever looks each second is not to get megabytes."""
+    told = [clean(problem) for problem in found[:MOST_PROBLEMS]]
+    if len(found) > MOST_PROBLEMS:
+        told.append(f"and {len(found) - MOST_PROBLEMS} more problems: `routed show intent` has all")
+    return told
 
 
 def incidents(speaker: Speaker) -> dict[str, Any]:

@@ -245,6 +245,9 @@ async def test_the_status_counts_states_and_wrongs(wire: Wire) -> None:
     assert found.datastore.changed_at == "2025-11-20T07:34:00Z"
     assert found.datastore.lost_reason == found.node
     assert found.incidents["attempts_failed"][found.node] == 1
+    watched.problems = lambda: [HOSTILE] * 20_000
+    assert len(status(watched).problems) == 1_001
+    assert status(watched).problems[-1].startswith("and 19000 more problems")
     a.speaker.drain()
     assert status(watched).draining
     assert status(watched).listening == []

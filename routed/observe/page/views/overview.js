@@ -213,7 +213,7 @@ function problemsCard(status) {
     status.problems.length
       ? h("ul", { class: "problems" }, status.problems.slice(0, 20).map((problem) => h("li", {}, longText(problem, 600))))
       : empty("None", "The records are as they should be."),
-    status.problems.length > 20 && h("p", { class: "dim" }, `${number(status.problems.length - 20)} more; \`routed status\` shows all.`),
+    status.problems.length > 20 && h("p", { class: "dim" }, `${number(status.problems.length - 20)} more; \`routed show intent\` shows all.`),
     incidents.length > 0 && [h("h3", {}, "What peers did wrong"), facts(incidents.map(([name, value]) => [foreign(name, 80), typeof value === "number" ? number(value) : foreign(value, 200)]))],
   );
 }
