@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from routed import daemon
 
 
@@ -9,9 +11,9 @@ def main() -> None:
     """Read the command line and do what it says; or be the daemon that it asked for."""
     if not daemon.run_handed_over():
         try:
-            from routed.cli import app
+            from routed import cli
 
-            app()
+            cli.main(sys.argv[1:])
         except KeyboardInterrupt:  # Ctrl-C while all is read; from then on each command sees to it
             raise SystemExit(130) from None
 

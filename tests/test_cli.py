@@ -7,13 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from routed import __version__
-from routed.cli import app, common
+from routed import __version__, cli
+from routed.cli import application, common
 
 RR = ["rr", "--listen", "127.0.0.1:1790", "--as", "64512", "--router-id", "127.0.0.1"]
 
@@ -40,14 +41,49 @@ RR = ["rr", "--listen", "127.0.0.1:1790", "--as", "64512", "--router-id", "127.0
 )
 @pytest.mark.usefixtures("daemons_in_process")
 def test_a_wrong_option_is_named_and_ends_with_status_2(arguments: list[str], says: str) -> None:
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(application(), arguments)
     assert result.exit_code == 2
     assert says in result.output
     assert "Traceback" not in result.output
 
 
+@pytest.mark.parametrize(
+    "arguments", [("status",), ("peers", "--help"), ("peer", "--help"), ("unknown",), ()]
+)
+def test_what_is_asked_for_is_made_as_among_all(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command line with one command says what the one with all says."""
+    monkeypatch.setenv("ROUTED_SOCKET", "/nonexistent")
+    monkeypatch.setattr(sys, "argv", ["routed", *arguments])
+
+    def said(run: Callable[[], None]) -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            run()
+        return ended.value.code, *capsys.readouterr()
+
+    alone = said(lambda: cli.main(arguments))
+    assert alone == said(application())
+    assert alone[0] == {"status": 3, "unknown": 2}.get("".join(arguments), alone[0])
+
+
+def test_a_command_imports_no_other() -> None:
+    program = (
+        "import sys; from routed import cli\n"
+        "try: cli.main(['status'])\n"
+        "except SystemExit: print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", program]
+    environment = {**os.environ, "ROUTED_SOCKET": "/nonexistent"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True, timeout=60)
+    loaded = {name.removeprefix("routed.cli.") for name in done.stdout.split()}
+    others = {module for module, _ in cli.COMMANDS.values()} - {"status"}
+    assert "status" in loaded
+    assert not loaded & (others | {"rich", "yaml", "asyncio", "routed.bgp.speaker"})
+
+
 def test_version() -> None:
-    assert CliRunner().invoke(app, ["--version"]).output == f"routed {__version__}\n"
+    assert CliRunner().invoke(application(), ["--version"]).output == f"routed {__version__}\n"
 
 
 def test_node_name_as_calico_node_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from routed.cli import app
+from routed.cli import application
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -88,7 +88,7 @@ def test_every_command_is_one_of_ours(compose: dict[str, Any]) -> None:
         if service["image"] != "routed" or "entrypoint" in service:
             continue
         command, *options = service["command"]
-        shown = CliRunner().invoke(app, [command, "--help"]).output
+        shown = CliRunner().invoke(application(), [command, "--help"]).output
         for option in options:
             assert not option.startswith("--") or option in shown
 

@@ -1,57 +1,74 @@
 """The command line: one thin module a command.
 
 Each command imports the rooms it needs inside its function, so that `routed --help`
-and the quick commands do not pay for the others. `routed run` and `routed rr` only
-read their options here: see `routed.daemon`.
+and the quick commands do not pay for the others; and of the commands only the one
+that is asked for is imported. `routed run` and `routed rr` only read their options
+here: see `routed.daemon`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
 import typer
 
 from routed import __version__
-from routed.cli import (
-    act,
-    blocks,
-    events,
-    exabgp,
-    explain,
-    healthcheck,
-    peers,
-    relay,
-    render,
-    routes,
-    rr,
-    run,
-    show,
-    status,
-)
-from routed.cli.options import Watchable
 
-app = typer.Typer(
-    name="routed",
-    help="Calico's BGP in one process: records in, sessions, announcements and kernel routes out.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("run")(run.run)
-app.command("rr")(rr.rr)
-app.command("relay")(relay.relay)
-app.command("render")(render.render)
-app.command("exabgp")(exabgp.exabgp)
-app.command("status", cls=Watchable)(status.status)
-app.command("peers", cls=Watchable)(peers.peers)
-app.command("routes", cls=Watchable)(routes.routes)
-app.command("blocks", cls=Watchable)(blocks.blocks)
-app.command("events")(events.events)
-app.command("explain", cls=Watchable)(explain.explain)
-app.command("healthcheck")(healthcheck.healthcheck)
-app.add_typer(act.app, name="peer")
-app.command("drain")(act.drain)
-app.command("undrain")(act.undrain)
-app.add_typer(show.app, name="show")
+#: Each command: the module here, and the function in it, or the Typer where it has commands of its own.
+COMMANDS: Final = {
+    "run": ("run", "run"),
+    "rr": ("rr", "rr"),
+    "relay": ("relay", "relay"),
+    "render": ("render", "render"),
+    "exabgp": ("exabgp", "exabgp"),
+    "status": ("status", "status"),
+    "peers": ("peers", "peers"),
+    "routes": ("routes", "routes"),
+    "blocks": ("blocks", "blocks"),
+    "events": ("events", "events"),
+    "explain": ("explain", "explain"),
+    "healthcheck": ("healthcheck", "healthcheck"),
+    "drain": ("act", "drain"),
+    "undrain": ("act", "undrain"),
+    "peer": ("act", "app"),
+    "show": ("show", "app"),
+}
+#: Those whose `--watch` may stand alone.
+_WATCHABLE: Final = frozenset({"status", "peers", "routes", "blocks", "explain"})
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Do what the command line says, and exit."""
+    first = arguments[0] if arguments else ""
+    # To import all commands, and to look at their options, takes longer than most of them run.
+    application((first,) if first in COMMANDS else tuple(COMMANDS))()
+
+
+def application(commands: Sequence[str] = tuple(COMMANDS)) -> typer.Typer:
+    """The command line with these commands."""
+    app = typer.Typer(
+        name="routed",
+        help="Calico's BGP in one process: records in, sessions, announcements and kernel routes out.",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_options)
+    for name in commands:
+        module, attribute = COMMANDS[name]
+        command = getattr(import_module(f"{__name__}.{module}"), attribute)
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        elif name in _WATCHABLE:
+            from routed.cli.options import Watchable
+
+            app.command(name, cls=Watchable)(command)
+        else:
+            app.command(name)(command)
+    return app
 
 
 def _print_version(value: bool) -> None:
@@ -60,7 +77,6 @@ def _print_version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     version: bool = typer.Option(
         False, "--version", callback=_print_version, is_eager=True, help="Print the version and exit."

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import typer
 
-from routed.cli import app
+from routed.cli import application
 from tests.cli.server import ApiServer, serving
 
 #: Made once: it takes longer than most commands.
-_COMMAND = typer.main.get_command(app)
+_COMMAND = typer.main.get_command(application())
 
 
 @dataclass(frozen=True)

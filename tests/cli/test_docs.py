@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import typer
 
-from routed.cli import app
+from routed.cli import application
 
 PAGE = (Path(__file__).parents[2] / "docs" / "commands.md").read_text()
 #: The commands that the page is about.
@@ -18,7 +18,7 @@ ACTIONS = ("refresh", "shutdown", "up")
 
 
 def command(*names: str) -> Any:
-    found: Any = typer.main.get_command(app)
+    found: Any = typer.main.get_command(application())
     for name in names:
         found = found.commands[name]
     return found

@@ -13,7 +13,7 @@ import pytest
 import typer.main
 import yaml
 
-from routed.cli import app
+from routed.cli import application
 from routed.datastore import Snapshot
 from routed.datastore.kubernetes import open_kubernetes
 from routed.resources import Key
@@ -101,7 +101,7 @@ def test_manifests_have_what_every_object_has() -> None:
 
 
 def test_workloads_run_commands_and_options_that_there_are() -> None:
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(application())
     for workload in workloads():
         name, *args = container(workload)["args"]
         command = group.commands[name]

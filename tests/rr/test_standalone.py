@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from routed.bgp.nlri import Family
 from routed.bgp.transport import Endpoint
-from routed.cli import app
+from routed.cli import application
 from routed.daemon.reflector import password_from_file
 from routed.intent.options import Options
 from routed.rr.from_records import agent_options, from_node_record
@@ -102,7 +102,7 @@ def test_a_small_range_asks_for_few_descriptors() -> None:
 )
 @pytest.mark.usefixtures("daemons_in_process")
 def test_what_does_not_fit_together_is_refused(arguments: list[str], says: str) -> None:
-    result = CliRunner().invoke(app, arguments, env={"CALICO_ROUTER_ID": ""})
+    result = CliRunner().invoke(application(), arguments, env={"CALICO_ROUTER_ID": ""})
     assert result.exit_code == 2, result.output
     assert says in result.output
     assert "Traceback" not in result.output
