@@ -19,6 +19,8 @@ from typing import Final
 #: Events kept for those who ask what was before; and of those that name many prefixes, 30 kB each.
 KEPT: Final = 2048
 ROUTES_KEPT: Final = 64
+#: Of wrong records: thousands at once may be, and are not to push the sessions' history out.
+PROBLEMS_KEPT: Final = 512
 #: Events that wait for one listener, at most; more are counted, and lost to it.
 WAITING: Final = 4096
 
@@ -124,7 +126,14 @@ class EventLog:
 
     def __init__(self, kept: int = KEPT, clock: Callable[[], float] = time.time) -> None:
         self._kept: deque[Event] = deque(maxlen=kept)
-        self._routes_kept: deque[Event] = deque(maxlen=ROUTES_KEPT)
+        routes: deque[Event] = deque(maxlen=ROUTES_KEPT)
+        problems: deque[Event] = deque(maxlen=min(kept, PROBLEMS_KEPT))
+        self._apart = {
+            EventKind.ROUTES: routes,
+            EventKind.PROBLEM: problems,
+            EventKind.PROBLEM_SOLVED: problems,
+        }
+        self._all_kept = (self._kept, routes, problems)
         self._clock = clock
         self._listeners: list[Subscription] = []
         self.counts: dict[EventKind, int] = {}
@@ -136,7 +145,7 @@ class EventLog:
         self.last_number += 1
         event = Event(self.last_number, self._clock(), kind, text, peer, fields)
         self.counts[kind] = self.counts.get(kind, 0) + 1
-        (self._routes_kept if kind is EventKind.ROUTES else self._kept).append(event)
+        self._apart.get(kind, self._kept).append(event)
         for listener in self._listeners:
             if listener.wants(kind):
                 listener.put(event)
@@ -155,7 +164,7 @@ class EventLog:
         wanted = None if kinds is None else frozenset(kinds)
         found = [
             event
-            for event in merge(self._kept, self._routes_kept, key=attrgetter("number"))
+            for event in merge(*self._all_kept, key=attrgetter("number"))
             if event.number > after
             and (wanted is None or event.kind in wanted)
             and (peer is None or event.peer == peer)

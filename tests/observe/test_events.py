@@ -48,6 +48,16 @@ def test_events_that_name_many_prefixes_do_not_push_the_others_out() -> None:
     assert numbers(kept) == sorted(numbers(kept))
 
 
+def test_thousands_of_wrong_records_do_not_push_the_sessions_out() -> None:
+    log = EventLog()
+    log.publish(UP, "up")
+    for number in range(20_000):
+        log.publish(EventKind.PROBLEM if number % 2 else EventKind.PROBLEM_SOLVED, "a record")
+    kept = log.latest()
+    assert len(kept) == 1 + events.PROBLEMS_KEPT
+    assert (kept[0].kind, kept[-1].number) == (UP, log.last_number)
+
+
 async def heard(subscription: Subscription, count: int) -> list[Event]:
     found: list[Event] = []
     async for event in subscription:
