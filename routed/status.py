@@ -20,10 +20,10 @@ from routed import __version__, log
 from routed.bgp.nlri import to_text
 from routed.bgp.peer import Peer
 from routed.bgp.speaker import Speaker
+from routed.observe import documents
 from routed.observe.observed import Observed
 from routed.observe.views.peer_fields import PeerSummaries, agreed, protection
 from routed.observe.views.status import incidents
-from routed.observe.views.text import plain
 
 if TYPE_CHECKING:
     from routed.kernel_writer import KernelWriter
@@ -137,13 +137,6 @@ def _kernel_document(observed: Observed, writer: KernelWriter) -> Document:
     }
 
 
-def _encode(document: Document) -> bytes:
-    try:
-        return msgspec.json.encode(document)
-    except UnicodeEncodeError:  # a name of a file or of a record; seldom, so that it is not looked for
-        return msgspec.json.encode(plain(document))
-
-
 class StatusFile:
     """Writes the document, whole or not at all, some time after it has changed."""
 
@@ -170,7 +163,7 @@ class StatusFile:
         document = {"version": __version__, "written_at": datetime.now(UTC).isoformat(), **self._document()}
         temporary = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            temporary.write_bytes(msgspec.json.format(_encode(document), indent=2) + b"\n")
+            temporary.write_bytes(msgspec.json.format(documents.encode(document), indent=2) + b"\n")
             temporary.replace(self._path)
             self._failed = ""
         except OSError as error:

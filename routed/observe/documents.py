@@ -12,11 +12,21 @@ from typing import Any, Literal
 
 import msgspec
 
+from routed.text import plain
+
 FamilyName = Literal["ipv4", "ipv6"]
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
     """A JSON object."""
+
+
+def encode(document: object) -> bytes:
+    """A document, or plain data, as JSON. What UTF-8 cannot hold in it becomes U+FFFD."""
+    try:
+        return msgspec.json.encode(document)
+    except UnicodeEncodeError:  # a name of a file or of a record; seldom, so that it is not looked for
+        return msgspec.json.encode(plain(msgspec.to_builtins(document)))
 
 
 # --- status

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl, unquote
 
 import msgspec
 
-from routed.observe.documents import Error
+from routed.observe import documents
 
 JSON: Final = "application/json"
 TEXT: Final = "text/plain; charset=utf-8"
 EVENT_STREAM: Final = "text/event-stream"
-
-#: Characters that UTF-8 cannot say: halves of surrogate pairs, from JSON escapes in records.
-_SURROGATES: Final = dict.fromkeys(range(55296, 57344), 65533)
 
 
 class HttpError(Exception):
@@ -81,34 +78,20 @@ def query_of(text: str) -> dict[str, list[str]]:
     return query
 
 
-def encode(document: Any, *, pretty: bool = False) -> bytes:
+def encode(document: object, *, pretty: bool = False) -> bytes:
     """A document as JSON, with a line end."""
-    try:
-        data = msgspec.json.encode(document)
-    except UnicodeEncodeError:
-        data = msgspec.json.encode(_speakable(msgspec.to_builtins(document)))
+    data = documents.encode(document)
     if pretty:
         data = msgspec.json.format(data, indent=2)
     return data + b"\n"
 
 
-def document(value: Any, *, pretty: bool = False, status: HTTPStatus = HTTPStatus.OK) -> Response:
+def document(value: object, *, pretty: bool = False, status: HTTPStatus = HTTPStatus.OK) -> Response:
     """A response with a document."""
     return Response(status, encode(value, pretty=pretty), JSON)
 
 
 def error_response(error: HttpError) -> Response:
     """A response that says why there is no other."""
-    body = encode(Error(error=error.text, hint=error.hint))
+    body = encode(documents.Error(error=error.text, hint=error.hint))
     return Response(error.status, body, JSON, tuple(error.headers))
-
-
-def _speakable(value: Any) -> Any:
-    match value:
-        case str():
-            return value.translate(_SURROGATES)
-        case dict():
-            return {_speakable(key): _speakable(one) for key, one in value.items()}
-        case list() | tuple():
-            return [_speakable(one) for one in value]
-    return value

@@ -21,8 +21,9 @@ from routed.intent.tables import Tables
 from routed.ipam_blocks import BlockUsage, Verdict, block_usage, is_tunnel, judge, pod_of
 from routed.observe import documents
 from routed.observe.observed import Observed
-from routed.observe.views.text import FAMILY_NAMES, clean, clean_or_none
+from routed.observe.views.text import FAMILY_NAMES
 from routed.resources import BlockAffinity, EncapsulationMode, IPAMBlock, IPPool, Key, Node
+from routed.text import clean, clean_or_none
 
 T = TypeVar("T")
 

@@ -8,7 +8,8 @@ from typing import Final
 
 from routed.bgp.bestpath import Step, decide, multipath, why_not_best
 from routed.bgp.path import KEY_BEFORE_MED, Path, SourceKind
-from routed.observe.views.text import address_text, clean, next_hop_text
+from routed.observe.views.text import address_text, next_hop_text
+from routed.text import clean
 
 _ORIGINS: Final = ("IGP", "EGP", "incomplete")
 

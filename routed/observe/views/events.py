@@ -6,7 +6,8 @@ from typing import Any, cast
 
 from routed.observe import documents
 from routed.observe.events import Event
-from routed.observe.views.text import clean, clean_or_none, plain, time_text
+from routed.observe.views.text import time_text
+from routed.text import clean, clean_or_none, plain
 
 
 def event_document(event: Event) -> documents.Event:

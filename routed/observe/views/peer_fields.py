@@ -19,7 +19,8 @@ from routed.bgp.session import Negotiated
 from routed.bgp.speaker import Speaker
 from routed.observe import documents
 from routed.observe.documents import FamilyName
-from routed.observe.views.text import FAMILY_NAMES, address_text, clean, clean_or_none, time_text
+from routed.observe.views.text import FAMILY_NAMES, address_text, time_text
+from routed.text import clean, clean_or_none
 
 if TYPE_CHECKING:
     from routed.intent.compiler import Compiler

@@ -9,7 +9,8 @@ from routed.observe import documents
 from routed.observe.observed import Observed
 from routed.observe.views.events import event_document
 from routed.observe.views.peer_fields import PeerSummaries, agreed, capability_texts, protection, rejected
-from routed.observe.views.text import FAMILY_NAMES, clean, clean_or_none
+from routed.observe.views.text import FAMILY_NAMES
+from routed.text import clean, clean_or_none
 
 #: Events of a peer in its history, at most.
 HISTORY: Final = 50

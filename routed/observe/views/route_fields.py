@@ -16,14 +16,8 @@ from routed.bgp.path_attributes import community_text
 from routed.intent.types import OriginatedRoute, OriginKind
 from routed.observe import documents
 from routed.observe.observed import Observed
-from routed.observe.views.text import (
-    FAMILY_NAMES,
-    address_text,
-    clean,
-    clean_or_none,
-    next_hop_text,
-    prefix_text,
-)
+from routed.observe.views.text import FAMILY_NAMES, address_text, next_hop_text, prefix_text
+from routed.text import clean, clean_or_none
 
 Fields = dict[str, Any]
 Way = tuple[int | None, str | None, str | None]

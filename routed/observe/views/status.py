@@ -14,7 +14,8 @@ from routed.bgp.speaker import Speaker
 from routed.observe import documents
 from routed.observe.health import readiness
 from routed.observe.observed import DatastoreState, Observed
-from routed.observe.views.text import FAMILY_NAMES, address_text, clean, plain, time_text
+from routed.observe.views.text import FAMILY_NAMES, address_text, time_text
+from routed.text import clean, plain
 
 #: Problems of records in the document.
 MOST_PROBLEMS: Final = 1_000

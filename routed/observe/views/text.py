@@ -1,4 +1,4 @@
-"""Values as the documents have them: times, families, addresses, prefixes, and texts of others."""
+"""Values as the documents have them: times, families, addresses, prefixes. Texts of others: `routed.text`."""
 
 from __future__ import annotations
 
@@ -18,34 +18,6 @@ FAMILY_NAMES: Final[dict[Family, FamilyName]] = {Family.IPV4: "ipv4", Family.IPV
 _LENGTHS: Final = tuple(f"/{length}" for length in range(129))
 #: What addresses begin with that the C library writes in another way than RFC 5952 and `ipaddress` do.
 _EMBEDS_IPV4: Final = bytes(8)
-
-
-def clean(text: str) -> str:
-    """A text of others as one that UTF-8 can hold: lone surrogates, such as those of file names and of the
-    command line, become U+FFFD. Control characters stay: they are data."""
-    if text.isascii():
-        return text
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def clean_or_none(text: str | None) -> str | None:
-    """`clean`, where there is a text."""
-    return None if text is None else clean(text)
-
-
-def plain(value: object) -> object:
-    """A value that JSON has, with every text in it clean."""
-    if isinstance(value, str):
-        return clean(value)
-    if isinstance(value, dict):
-        return {clean(str(key)): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
 
 
 def time_text(seconds: float, *, milliseconds: bool = False) -> str:

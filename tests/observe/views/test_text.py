@@ -11,7 +11,8 @@ from routed.bgp.nlri import Family, from_network, to_text
 from routed.observe import events
 from routed.observe.events import EventKind, EventLog
 from routed.observe.views.events import event_document
-from routed.observe.views.text import address_text, clean, next_hop_text, plain, prefix_text, time_text
+from routed.observe.views.text import address_text, next_hop_text, prefix_text, time_text
+from routed.text import clean, plain
 
 HOSTILE = "\udcff\ud800 \x1b[2J</script>\x00\n\u202e\U0001f4a3"
 
