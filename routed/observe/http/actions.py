@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from collections.abc import Collection
 from difflib import get_close_matches
 from http import HTTPStatus
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
 from routed.bgp.errors import MAX_COMMUNICATION_OCTETS, RefusedError
@@ -18,6 +21,9 @@ if TYPE_CHECKING:
 
 #: Where a peer is not known, so many that are known are named.
 NAMED: Final = 10
+#: How like two names are takes long to find out. Only so many are looked at before and after the one in
+#: question, in the order of names.
+COMPARED: Final = 50
 
 
 def find_peer(observed: Observed, name: str) -> Peer:
@@ -26,16 +32,37 @@ def find_peer(observed: Observed, name: str) -> Peer:
     peers = observed.speaker.peers
     if name in peers:
         return peers[name]
-    same = [peer for peer in peers.values() if str(peer.config.remote.address) == name]
-    if len(same) == 1:
-        return same[0]
+    try:
+        address = ip_address(name)
+    except ValueError:
+        pass
+    else:
+        same = [peer for peer in peers.values() if peer.config.remote.address == address]
+        if len(same) == 1:
+            return same[0]
     if not peers:
         hint = "there are no peers"
     else:
-        near = get_close_matches(name[:100], peers, NAMED) or sorted(peers)[:NAMED]
-        more = len(peers) - len(near)
-        hint = f"there is {', '.join(near)}" + (f", and {more} more" if more else "")
+        named = near(name[:100], peers) or sorted(peers)[:NAMED]
+        more = len(peers) - len(named)
+        hint = f"there is {', '.join(named)}" + (f", and {more} more" if more else "")
     raise HttpError(HTTPStatus.NOT_FOUND, f"{name[:100]!r}: no such peer", hint)
+
+
+def near(name: str, names: Collection[str]) -> list[str]:
+    """Names that are like this one: of those that begin, or end, most nearly as it does."""
+    alike = {
+        *_neighbours(name, names),
+        *(one[::-1] for one in _neighbours(name[::-1], [one[::-1] for one in names])),
+    }
+    return get_close_matches(name, alike, NAMED)
+
+
+def _neighbours(name: str, names: Collection[str]) -> list[str]:
+    """Those before and after it in order."""
+    ordered = sorted(names)
+    place = bisect_left(ordered, name)
+    return ordered[max(0, place - COMPARED) : place + COMPARED]
 
 
 async def refresh(site: Site, call: Call) -> Done:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from http import HTTPStatus
+from importlib import import_module
 from typing import Any, Final
 
 import msgspec
@@ -30,6 +32,17 @@ from routed.observe.options import ObserveOptions
 from routed.observe.views.rates import Rates
 
 _NOT_FOUND: Final = {HTTPStatus.NOT_FOUND: "There is no such peer"}
+#: Large modules that the first question of a kind needs, those first that others import.
+_FOR_EXPLAIN: Final = (
+    "routed.kernel.base",
+    "routed.resources.selector",
+    "routed.resources",
+    "routed.ipam_blocks",
+    "routed.intent.filters",
+    "routed.intent.tables",
+    "routed.observe.explain",
+)
+_FOR_METRICS: Final = ("routed.observe.metrics.library", "routed.observe.metrics.writing")
 _CONFLICT: Final = {HTTPStatus.CONFLICT: "It cannot be done now; the text says why"}
 
 
@@ -92,6 +105,14 @@ def _body(endpoint: Endpoint, request: Request) -> documents.Document | None:
         raise HttpError(HTTPStatus.BAD_REQUEST, f"the body: {error}") from None
 
 
+async def _imported(site: Site, modules: Iterable[str]) -> None:
+    """Import what is not there yet, one after the other in turns of the event loop of their own."""
+    for name in modules:
+        if name not in sys.modules:
+            import_module(name)
+            await site.observed.turns.next()
+
+
 # Views
 
 
@@ -152,6 +173,7 @@ async def _blocks(site: Site, call: Call) -> documents.Blocks:
 
 
 async def _explain(site: Site, call: Call) -> documents.Explanation:
+    await _imported(site, _FOR_EXPLAIN)
     from routed.observe.explain import explain
 
     try:
@@ -213,6 +235,7 @@ def _health(call: Call, health: Any) -> Response:
 
 
 async def _metrics(site: Site, call: Call) -> Response:
+    await _imported(site, _FOR_METRICS)
     from routed.observe.metrics import portions
 
     pieces, content_type = portions(site.observed, site.options, call.request.headers.get("accept", ""))

@@ -10,6 +10,7 @@ import pytest
 from routed.bgp.session import RefreshRequested
 from routed.observe import documents
 from routed.observe.events import EventKind
+from routed.observe.http.actions import NAMED, near
 from tests.bgp.scripted import Scripted
 from tests.bgp.test_add_path import to
 from tests.bgp.test_speaker import Router
@@ -100,6 +101,17 @@ async def test_an_unknown_peer_is_answered_with_those_there_are(wire: Wire) -> N
             assert answered.status == 404
             assert "to_10.0.0." in answered.json()["hint"]
             assert "more" in answered.json()["hint"]
+
+
+@pytest.mark.parametrize(
+    "typed", ["Node_10_3_299_7", "Node_10_3_99", "ode_10_3_99_7", "Mode_10_3_99_7", "Node-10_3_99_7"]
+)
+def test_a_name_is_found_among_many_where_its_beginning_or_its_end_is_right(typed: str) -> None:
+    names = [f"Node_10_{number >> 8}_{number & 255}_7" for number in range(5000)]
+    found = near(typed, names)
+    assert len(found) <= NAMED
+    assert "Node_10_3_99_7" in found
+    assert near("nobody", names) == near("x", []) == []
 
 
 async def scripted(wire: Wire, **changes: Any) -> tuple[Router, Scripted, str]:
