@@ -85,3 +85,7 @@ class TestEtcd(RemoteContract):
         monkeypatch.setattr(etcd_client, "PROGRESS_PERIOD", 0.3)
         monkeypatch.setattr(etcd_client, "ANSWER_TIME", 0.7)
         return lambda: EtcdAdapter(tmp_path)
+
+    @pytest.fixture
+    def patient(self, adapter: RemoteAdapterFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(etcd_client, "ANSWER_TIME", 60.0)

@@ -79,3 +79,8 @@ class TestKubernetes(RemoteContract):
         monkeypatch.setattr(reflector, "SILENCE", 1.0)
         monkeypatch.setattr(http, "ANSWER_TIMEOUT", 0.7)
         return lambda: KubernetesAdapter(tmp_path)
+
+    @pytest.fixture
+    def patient(self, adapter: RemoteAdapterFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reflector, "SILENCE", 60.0)
+        monkeypatch.setattr(http, "ANSWER_TIMEOUT", 60.0)

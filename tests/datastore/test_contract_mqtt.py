@@ -144,6 +144,10 @@ class TestMqtt(RemoteContract):
         monkeypatch.setattr(retry, "LONGEST_PAUSE", 1.0)
         return lambda: MqttAdapter(tmp_path)
 
+    @pytest.fixture
+    def patient(self, adapter: RemoteAdapterFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(mqtt_wire, "BEAT", 5.0)
+
     def test_garbage_at_the_start_hurts_itself_alone(self, adapter: AdapterFactory) -> None:
         """At the start of the relay: one that runs has the last good version for those who come later too."""
 

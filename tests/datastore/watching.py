@@ -13,7 +13,7 @@ from routed.resources import Key, Record
 
 E = TypeVar("E", bound=Event)
 
-LONG = 20.0
+LONG = 60.0
 """Seconds after which a test gives up: only ever reached where it fails."""
 
 
