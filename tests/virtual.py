@@ -8,6 +8,7 @@ machine.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import selectors
 import socket
@@ -57,20 +58,21 @@ def run(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
 
 
-def virtual(test: Callable[[Wire], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    """Make a test of a coroutine function that gets a `Wire`; all hosts are closed at its end."""
+def run_on_a_wire(test: Callable[[Wire], Coroutine[Any, Any, None]]) -> None:
+    """Run on virtual time with a `Wire`; all its hosts are closed at the end."""
 
     async def body() -> None:
-        wire = Wire()
-        try:
+        with contextlib.closing(Wire()) as wire:
             await test(wire)
-        finally:
-            for close in wire.at_end:
-                close()
-            wire.close()
+
+    run(body())
+
+
+def virtual(test: Callable[[Wire], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """Make a test of a coroutine function that gets a `Wire`."""
 
     def wrapper() -> None:
-        run(body())
+        run_on_a_wire(test)
 
     wrapper.__name__ = getattr(test, "__name__", "test")
     wrapper.__doc__ = test.__doc__
@@ -95,7 +97,7 @@ class Wire:
         self.links: list[tuple[Link, Link]] = []
         self.refuse: set[Address] = set()
         self.at_end: list[Callable[[], None]] = []
-        """What closes the hosts when the test is over."""
+        """What closes the hosts."""
         self._port = 40000
 
     def host(self, *addresses: str) -> MemoryNetwork:
@@ -103,7 +105,9 @@ class Wire:
         return MemoryNetwork(self, tuple(ip_address(text) for text in addresses))
 
     def close(self) -> None:
-        """Close what nobody else has closed: connections that no host took."""
+        """Close the hosts, and what nobody else has closed: connections that no host took."""
+        for close in self.at_end:
+            close()
         for pair in self.links:
             for link in pair:
                 link.sock.close()

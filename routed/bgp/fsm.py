@@ -27,6 +27,17 @@ class State(enum.IntEnum):
     ESTABLISHED = 5
 
 
+#: As the RFC writes them; so do BIRD (bgp_state_names) and Calico.
+STATE_NAMES: Final = {
+    State.IDLE: "Idle",
+    State.CONNECT: "Connect",
+    State.ACTIVE: "Active",
+    State.OPENSENT: "OpenSent",
+    State.OPENCONFIRM: "OpenConfirm",
+    State.ESTABLISHED: "Established",
+}
+
+
 class Event(enum.Enum):
     """RFC 4271 section 8.1, under its names where it has one; the number is the RFC's."""
 

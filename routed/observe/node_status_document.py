@@ -13,9 +13,9 @@ from itertools import islice
 from typing import Any, Final
 
 from routed.bgp.bestpath import multipath
+from routed.bgp.fsm import STATE_NAMES, State
 from routed.bgp.nlri import Family
 from routed.bgp.peer import Peer
-from routed.bgp.session import State
 from routed.intent.types import PeeringKind
 from routed.observe.documents import Route
 from routed.observe.events import EventKind
@@ -33,14 +33,6 @@ MOST_ROUTES: Final = 2_000
 PORTION: Final = 200
 
 _FAMILIES: Final = {Family.IPV4: "V4", Family.IPV6: "V6"}
-_STATES: Final = {
-    State.IDLE: "Idle",
-    State.CONNECT: "Connect",
-    State.ACTIVE: "Active",
-    State.OPENSENT: "OpenSent",
-    State.OPENCONFIRM: "OpenConfirm",
-    State.ESTABLISHED: "Established",
-}
 #: A workload on the node is a peer of the node's, and so is one that no record names.
 _PEER_TYPES: Final = {PeeringKind.MESH: "NodeMesh", PeeringKind.GLOBAL: "GlobalPeer"}
 _SOURCES: Final = {"static": "Static", "allocated": "Static", "direct": "Direct", "kernel": "Kernel"}
@@ -104,7 +96,7 @@ def _peer(observed: Observed, peer: Peer, fell: Mapping[str, float]) -> Document
     return {
         "peerIP": str(peer.config.remote.address),
         "type": _PEER_TYPES.get(_kind(observed, peer.name), "NodePeer"),
-        "state": _STATES[peer.session.state],
+        "state": STATE_NAMES[peer.session.state],
         "since": time_text(since),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import closing
 from datetime import UTC, datetime
 from ipaddress import ip_network
 
@@ -151,10 +152,8 @@ def test_a_loop_with_a_very_long_turn_is_not_alive_for_a_while(monkeypatch: pyte
     monkeypatch.setattr("time.monotonic", lambda: now[0])
 
     async def main() -> None:
-        wire = Wire()
-        router = Router(wire, 1)
-        try:
-            watched = observed(router)
+        with closing(Wire()) as wire:
+            watched = observed(Router(wire, 1))
             await asyncio.sleep(0)
             assert liveness(watched).ok
             now[0] += STUCK_TURN + 5
@@ -162,10 +161,6 @@ def test_a_loop_with_a_very_long_turn_is_not_alive_for_a_while(monkeypatch: pyte
             assert liveness(watched) == health.Health(False, "the event loop hangs: a turn took 35 s")
             now[0] += health.STUCK_TIME
             assert liveness(watched).ok, "one long turn is held against it for a while only"
-        finally:
-            for close in wire.at_end:
-                close()
-            wire.close()
 
     with asyncio.Runner(loop_factory=EventLoop) as runner:
         runner.run(main())

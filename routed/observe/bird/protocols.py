@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from typing import Final
 
 from routed.bgp.capabilities import NO_ADD_PATH, AddPathMode
-from routed.bgp.fsm import State
+from routed.bgp.fsm import STATE_NAMES, State
 from routed.bgp.group import Group
 from routed.bgp.message import MAX_MESSAGE_OCTETS
 from routed.bgp.path import PREFERENCE, Source, SourceKind
@@ -56,15 +56,6 @@ _PREFERENCE: Final = {
 }
 _ROW: Final = "{:<8} {:<8} {:<8} {:<6} {:<11} {}"
 HEADER: Final = Line(PROTOCOL_HEADER, _ROW.format("name", "proto", "table", "state", "since", "info"))
-#: BIRD's names of a session's states (bgp_state_names).
-_STATES: Final = {
-    State.IDLE: "Idle",
-    State.CONNECT: "Connect",
-    State.ACTIVE: "Active",
-    State.OPENSENT: "OpenSent",
-    State.OPENCONFIRM: "OpenConfirm",
-    State.ESTABLISHED: "Established",
-}
 #: How our words for what ended a session begin, and BIRD's (bgp_err_classes).
 _ERRORS: Final = (
     ("connect: ", "Socket: "),
@@ -162,7 +153,7 @@ def state_text(peer: Peer) -> str:
     if peer.shut_down is not None:
         return "Down"
     state = peer.session.state
-    return "Passive" if peer.config.passive and state is State.ACTIVE else _STATES[state]
+    return "Passive" if peer.config.passive and state is State.ACTIVE else STATE_NAMES[state]
 
 
 def error_text(peer: Peer) -> str | None:

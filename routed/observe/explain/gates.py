@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from functools import partial
+from typing import Final, Generic, Literal, TypeVar
 
 from routed.observe import documents
 from routed.resources import Key, Problem
@@ -31,45 +32,17 @@ class Finding:
     prefix: str | None = None
 
 
-def passes(
-    text: str,
-    record: Key | None = None,
-    field: str | None = None,
-    *,
-    peer: str | None = None,
-    prefix: str | None = None,
-) -> Finding:
-    """It lets it through."""
-    return Finding("pass", text, record, field, peer, prefix)
-
-
-def stops(
-    text: str,
-    record: Key | None = None,
-    field: str | None = None,
-    *,
-    peer: str | None = None,
-    prefix: str | None = None,
-) -> Finding:
-    """It stops it."""
-    return Finding("stop", text, record, field, peer, prefix)
-
-
-def notes(
-    text: str,
-    record: Key | None = None,
-    field: str | None = None,
-    *,
-    peer: str | None = None,
-    prefix: str | None = None,
-) -> Finding:
-    """It is worth knowing, and decides nothing."""
-    return Finding("info", text, record, field, peer, prefix)
+#: It lets it through.
+passes: Final = partial(Finding, "pass")
+#: It stops it.
+stops: Final = partial(Finding, "stop")
+#: It is worth knowing, and decides nothing.
+notes: Final = partial(Finding, "info")
 
 
 def stops_by(problem: Problem) -> Finding:
     """A finding of the compiler stops it."""
-    return Finding("stop", problem.reason, problem.key, problem.field or None)
+    return stops(problem.reason, problem.key, problem.field or None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from routed.bgp.path import Path, Source, SourceKind
 from routed.intent.filters import Direction
 from routed.observe.explain.gates import Finding, notes, passes, stops
 from routed.observe.explain.question import PrefixQuestion, own
-from routed.observe.explain.rules import FAMILY_TEXT, attributes_text, deciding_rule, some
+from routed.observe.explain.rules import FAMILY_TEXT, DecidingRule, attributes_text, deciding_rule, some
 from routed.resources import Key, Node
 
 #: The step of `ExportPolicy`: inside a block that is advertised as a whole.
@@ -74,16 +74,7 @@ def refusal(question: PrefixQuestion, one: Group, path: Path) -> Ruling:
     reason = why_not_exported(path, target)
     if reason is not None:
         return Ruling(reason)
-    rule = deciding_rule(
-        question.observed,
-        one.key.filters,
-        question.family,
-        Direction.EXPORT,
-        ibgp=not target.ebgp,
-        nlri=question.nlri,
-        path=path,
-        attributes=exported(path, target),
-    )
+    rule = _filter_rule(question, one, path)
     if rule is not None and not rule.accept:
         return Ruling(rule.text, rule.record, rule.field)
     if rule is None and one.exporter.policy is not None:
@@ -96,8 +87,20 @@ def refusal(question: PrefixQuestion, one: Group, path: Path) -> Ruling:
 
 def _acceptance(question: PrefixQuestion, one: Group, path: Path) -> Ruling:
     """What let it through: a filter's rule, or the policy."""
+    rule = _filter_rule(question, one, path)
+    if rule is not None:
+        return Ruling(rule.text, rule.record, rule.field)
+    if one.exporter.policy is None:
+        return Ruling("no policy")
+    verdict = one.exporter.policy(question.nlri, path)
+    record, field = _record_of_step(question, verdict.step)
+    return Ruling(verdict.reason, record, field, verdict.step)
+
+
+def _filter_rule(question: PrefixQuestion, one: Group, path: Path) -> DecidingRule | None:
+    """The rule of the group's filters that decides on a path; None: none does."""
     target = one.key.target
-    rule = deciding_rule(
+    return deciding_rule(
         question.observed,
         one.key.filters,
         question.family,
@@ -107,13 +110,6 @@ def _acceptance(question: PrefixQuestion, one: Group, path: Path) -> Ruling:
         path=path,
         attributes=exported(path, target),
     )
-    if rule is not None:
-        return Ruling(rule.text, rule.record, rule.field)
-    if one.exporter.policy is None:
-        return Ruling("no policy")
-    verdict = one.exporter.policy(question.nlri, path)
-    record, field = _record_of_step(question, verdict.step)
-    return Ruling(verdict.reason, record, field, verdict.step)
 
 
 def _record_of_step(question: PrefixQuestion, step: int) -> tuple[Key | None, str | None]:

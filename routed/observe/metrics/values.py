@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from operator import attrgetter
 from typing import Final, NamedTuple
@@ -16,11 +16,14 @@ from routed.bgp.group import Group, GroupKey
 from routed.bgp.message import MessageType
 from routed.bgp.nlri import Family
 from routed.bgp.path import SourceKind
+from routed.bgp.peer import Peer
+from routed.bgp.speaker import Speaker
 from routed.event_loop import turns_of
 from routed.histogram import Histogram
 from routed.observe.events import EventKind
 from routed.observe.health import is_wanted, readiness
 from routed.observe.observed import Observed
+from routed.observe.views.text import FAMILY_NAMES
 
 #: Export groups that have series of their own, those with the most members; the others are summed up.
 MOST_GROUPS: Final = 16
@@ -29,12 +32,9 @@ OTHER_GROUPS: Final = "other"
 #: bound it.
 START_BOUNDS: Final = (1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
 
-FAMILY_NAMES: Final = {family: family.name.lower() for family in Family}
 _STATE_NAMES: Final = {state: state.name.lower() for state in State}
 _TYPE_NAMES: Final = {kind: kind.name.lower() for kind in MessageType}
 _LOCAL_KINDS: Final = [kind for kind in SourceKind if not kind.bgp]
-
-
 #: What `observe.mqtt_events` counts.
 _MQTT_NAMES: Final = (
     "mqtt_connected",
@@ -186,9 +186,9 @@ def _groups(observed: Observed) -> Iterator[Sample]:
     for place, group in enumerate(found):
         label = group_label(group.key) if place < MOST_GROUPS else OTHER_GROUPS
         values.setdefault(label, _GroupValues()).add(group)
-    for name, value_of in _OF_A_GROUP.items():
+    for metric, value_of in _OF_A_GROUP.items():
         for label, value in sorted(values.items()):
-            yield Sample(name, (label,), value_of(value))
+            yield Sample(metric, (label,), value_of(value))
 
 
 def group_label(key: GroupKey) -> str:
@@ -260,56 +260,57 @@ def _broker(observed: Observed) -> Iterator[Sample]:
             yield Sample(f"routed_{name}", (), observed.outlet_counters[name])
 
 
+def _updates_sent(speaker: Speaker, peer: Peer) -> int:
+    return peer.session.counters.sent[MessageType.UPDATE] + speaker.attachment(peer).updates
+
+
+def _uptime(speaker: Speaker, peer: Peer) -> float:
+    since = peer.session.established_at
+    return 0.0 if since is None else speaker.loop.time() - since
+
+
+_OF_A_PEER: Final[Mapping[str, Callable[[Speaker, Peer], float]]] = {
+    "routed_bgp_peer_up": lambda _, peer: peer.established,
+    "routed_bgp_peer_wanted": lambda _, peer: is_wanted(peer),
+    "routed_bgp_peer_state": lambda _, peer: peer.session.state,
+    "routed_bgp_peer_uptime_seconds": _uptime,
+    "routed_bgp_peer_flaps": lambda _, peer: peer.session.flaps,
+    "routed_bgp_peer_ignored_announcements": lambda speaker, peer: speaker.ignored(peer)[0],
+    "routed_bgp_peer_updates_received": lambda _, peer: peer.session.counters.received[MessageType.UPDATE],
+    "routed_bgp_peer_updates_sent": _updates_sent,
+    "routed_bgp_peer_bad_updates": lambda _, peer: peer.findings,
+    "routed_bgp_peer_unsent_bytes": lambda speaker, peer: speaker.unsent(peer),
+}
+_OF_A_PEER_BY_FAMILY: Final[Mapping[str, Callable[[Speaker, Peer], Mapping[Family, int]]]] = {
+    "routed_bgp_peer_received_routes": lambda speaker, peer: speaker.received(peer),
+    "routed_bgp_peer_advertised_routes": lambda speaker, peer: speaker.advertised(peer),
+}
+
+
 def _peers(observed: Observed) -> Iterator[Sample]:
     """A metric after the other, and in each all peers."""
     speaker = observed.speaker
-    now = speaker.loop.time()
     peers = sorted(speaker.peers.values(), key=attrgetter("name"))
     for peer in peers:
-        negotiated = peer.session.negotiated
-        remote_as = peer.config.remote_as if negotiated is None else negotiated.remote_as
-        session = None if observed.compiler is None else observed.compiler.session(peer.name)
-        yield Sample(
-            "routed_bgp_peer",
-            (
-                peer.name,
-                str(peer.config.remote.address),
-                "" if remote_as is None else str(remote_as),
-                (session.peer_node or "") if session is not None else "",
-            ),
-            1,
-        )
-    for peer in peers:
-        yield Sample("routed_bgp_peer_up", (peer.name,), peer.established)
-    for peer in peers:
-        yield Sample("routed_bgp_peer_wanted", (peer.name,), is_wanted(peer))
-    for peer in peers:
-        yield Sample("routed_bgp_peer_state", (peer.name,), peer.session.state)
-    for peer in peers:
-        since = peer.session.established_at
-        yield Sample("routed_bgp_peer_uptime_seconds", (peer.name,), 0.0 if since is None else now - since)
-    for peer in peers:
-        yield Sample("routed_bgp_peer_flaps", (peer.name,), peer.session.flaps)
-    for name, routes in (
-        ("routed_bgp_peer_received_routes", speaker.received),
-        ("routed_bgp_peer_advertised_routes", speaker.advertised),
-    ):
+        yield Sample("routed_bgp_peer", _who(observed, peer), 1)
+    for name, value_of in _OF_A_PEER.items():
         for peer in peers:
-            count = routes(peer)
+            yield Sample(name, (peer.name,), value_of(speaker, peer))
+    for name, values_of in _OF_A_PEER_BY_FAMILY.items():
+        for peer in peers:
+            values = values_of(speaker, peer)
             for family in sorted(peer.config.families):
-                yield Sample(name, (peer.name, FAMILY_NAMES[family]), count.get(family, 0))
-    for peer in peers:
-        yield Sample("routed_bgp_peer_ignored_announcements", (peer.name,), speaker.ignored(peer)[0])
-    for peer in peers:
-        yield Sample(
-            "routed_bgp_peer_updates_received",
-            (peer.name,),
-            peer.session.counters.received[MessageType.UPDATE],
-        )
-    for peer in peers:
-        sent = peer.session.counters.sent[MessageType.UPDATE] + speaker.attachment(peer).updates
-        yield Sample("routed_bgp_peer_updates_sent", (peer.name,), sent)
-    for peer in peers:
-        yield Sample("routed_bgp_peer_bad_updates", (peer.name,), peer.findings)
-    for peer in peers:
-        yield Sample("routed_bgp_peer_unsent_bytes", (peer.name,), speaker.unsent(peer))
+                yield Sample(name, (peer.name, FAMILY_NAMES[family]), values.get(family, 0))
+
+
+def _who(observed: Observed, peer: Peer) -> tuple[str, ...]:
+    """The labels of `routed_bgp_peer`: name, address, AS and node."""
+    negotiated = peer.session.negotiated
+    remote_as = peer.config.remote_as if negotiated is None else negotiated.remote_as
+    session = None if observed.compiler is None else observed.compiler.session(peer.name)
+    return (
+        peer.name,
+        str(peer.config.remote.address),
+        "" if remote_as is None else str(remote_as),
+        "" if session is None else session.peer_node or "",
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from ipaddress import IPv4Network, ip_address, ip_network
 from typing import TypeVar
@@ -34,7 +33,7 @@ from tests.observe.bird.here import fill, many, reply_of
 from tests.observe.bird.replies import Route, details, routes, rows
 from tests.observe.explain.scene import MemoryFib, Scene, affinity, interface, on, pool
 from tests.observe.views.scene import observed
-from tests.virtual import Wire, run, until, virtual
+from tests.virtual import Wire, run_on_a_wire, until, virtual
 
 T = TypeVar("T")
 STOP = object()
@@ -261,21 +260,6 @@ async def test_peers_and_routes_that_go_while_they_are_shown(wire: Wire) -> None
             assert all(line is None or line.code < 8000 for line in rest), command
             a.speaker.close(graceful=False)
             b.speaker.close(graceful=False)
-
-
-def run_on_a_wire(test: Callable[[Wire], Awaitable[None]]) -> None:
-    """On virtual time."""
-
-    async def body() -> None:
-        wire = Wire()
-        try:
-            await test(wire)
-        finally:
-            for close in wire.at_end:
-                close()
-            wire.close()
-
-    run(body())
 
 
 @virtual

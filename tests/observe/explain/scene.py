@@ -223,16 +223,10 @@ class Scene:
 def on(records: Iterable[Record], test: Callable[[Scene], Awaitable[None]], **options: Any) -> None:
     """Run a coroutine on a scene, on virtual time."""
 
-    async def body() -> None:
-        wire = Wire()
-        try:
-            await test(Scene(wire, records, **options))
-        finally:
-            for close in reversed(wire.at_end):
-                close()
-            wire.close()
+    async def body(wire: Wire) -> None:
+        await test(Scene(wire, records, **options))
 
-    run(body())
+    run_on_a_wire(body)
 
 
 # Records

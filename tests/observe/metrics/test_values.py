@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
@@ -343,15 +344,10 @@ async def test_no_table_of_routes_is_walked(wire: Wire) -> None:
 
 def test_turns_of_the_daemons_loop_are_there() -> None:
     async def main() -> str:
-        wire = Wire()
-        router = Router(wire, 1)
-        try:
+        with closing(Wire()) as wire:
+            router = Router(wire, 1)
             await asyncio.sleep(0)
             return text(alone(router))
-        finally:
-            for close in wire.at_end:
-                close()
-            wire.close()
 
     with asyncio.Runner(loop_factory=EventLoop) as runner:
         scraped = runner.run(main())
