@@ -11,6 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from heapq import merge
 from itertools import islice
 from typing import Final, TypeVar
 from weakref import WeakKeyDictionary
@@ -73,17 +74,21 @@ def portions(observed: Observed) -> Iterator[documents.Blocks | None]:
     table, pools = tables.blocks, _Pools(tables)
     usages = _usages.setdefault(compiler, {})
     pod_cidrs = tables.pod_cidrs
-    networks = sorted({*table.networks(), *pod_cidrs}, key=_order)
+    networks = {*table.networks(), *pod_cidrs}
     yield None
-    found: list[documents.Block] = []
+    runs: list[list[tuple[tuple[int, int, int], Network]]] = []
     for some in _batched(networks):
+        runs.append(sorted((_order(network), network) for network in some))
+        yield None
+    found: list[documents.Block] = []
+    for some in _batched(network for _, network in merge(*runs)):
         found += [
             _block(tables, network, pools, usages, pod_cidrs.get(network))
             for network in some
             if network in table or network in pod_cidrs
         ]
         yield None
-    for network in usages.keys() - set(networks):
+    for network in usages.keys() - networks:
         del usages[network]
     borrowed_in: list[documents.Borrowed] = []
     for into in _batched(_borrowed_in(tables)):
