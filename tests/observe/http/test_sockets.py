@@ -195,7 +195,8 @@ def test_nothing_is_imported_before_somebody_asks() -> None:
         "    await one.close()\n"
         "    speaker.close(graceful=False)\n"
         "    print(path.exists())\n"
-        "asyncio.run(main(tempfile.mkdtemp()))\n"
+        "with tempfile.TemporaryDirectory() as folder:\n"
+        "    asyncio.run(main(folder))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     imported, answered, left = [
