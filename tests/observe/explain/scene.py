@@ -48,7 +48,7 @@ from routed.resources import (
     Record,
 )
 from tests.bgp.test_speaker import Router
-from tests.virtual import Wire, run, until
+from tests.virtual import Wire, run_on_a_wire, until
 
 Prepare = Callable[["Scene"], Awaitable[None]]
 
