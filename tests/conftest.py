@@ -18,17 +18,8 @@ from tests import browser, daemons, netns
 
 #: How the names of variables begin that routed, clients of datastores and terminals read.
 _READ = (
-    *(
-        "ROUTED_",
-        "CALICO_",
-        "BGP_",
-        "ETCD_",
-        "K8S_",
-        "KUBECONFIG",
-        "KUBERNETES_",
-        "DATASTORE_TYPE",
-        "WAIT_FOR_DATASTORE",
-    ),
+    *("ROUTED_", "CALICO_", "BGP_", "ETCD_", "DATASTORE_TYPE", "WAIT_FOR_DATASTORE"),
+    *("K8S_", "KUBECONFIG", "KUBERNETES_"),
     *("NAMESPACE", "NODENAME", "USE_POD_CIDR", "XDG_RUNTIME_DIR"),
     # Processes of one test after another need not compile routed anew each.
     "PYTHONDONTWRITEBYTECODE",
