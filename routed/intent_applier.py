@@ -47,9 +47,9 @@ class IntentApplier:
         """Put a difference in force; where the speaker starts with it, all that came before it too."""
         intent = self._compiler.intent
         started = self._speaker.started_at is not None
-        if delta.node_changed and self._options.log_level is None:
-            log.set_level(intent.log_severity)
         if delta.node_changed:
+            if self._options.log_level is None:
+                log.set_level(intent.log_severity)
             self._learner.ignore_interfaces(intent.ignored_interfaces)
         for family in delta.families_changed:
             policy = intent.families[family]

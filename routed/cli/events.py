@@ -20,7 +20,7 @@ from routed.cli.failure import CommandError, ends_well
 from routed.cli.screen import Screen, screen, write
 
 if TYPE_CHECKING:
-    from routed.observe.documents import Document, Event, Events
+    from routed.observe.documents import Event, Events
 
 #: So many of those before, with -f, as tail(1).
 WITH_FOLLOW: Final = 10
@@ -80,7 +80,7 @@ def events(
     With -f, -o json is a document a line."""
     from routed.cli.event_stream import follow as following
     from routed.cli.event_stream import started_at
-    from routed.observe.documents import Events
+    from routed.observe.documents import Events, encode
 
     how = options.shown(output, None, no_headers)
     query: Parameters = {"kind": _checked(kinds), "peer": peer}
@@ -96,7 +96,7 @@ def events(
     if how.output == "table" and how.headers:
         write([header(screen())])
     for event in selected.events(document):
-        _write(msgspec_encode(event), event, how)
+        _write(encode(event), event, how)
     for event, raw in following(client, query, process, document.last, _say):
         _write(raw, event, how)
 
@@ -115,19 +115,12 @@ class Selection:
 
     def of(self, document: bytes) -> bytes:
         """The same, as a document; the whole one as it is."""
-        from routed.observe.documents import Events
+        from routed.observe.documents import Events, encode
 
         if self.since is None and self.number is None:
             return document
         decoded = decode(document, Events)
-        return msgspec_encode(Events(events=self.events(decoded), last=decoded.last))
-
-
-def msgspec_encode(document: Document) -> bytes:
-    """A document as the API would write it."""
-    import msgspec
-
-    return msgspec.json.encode(document)
+        return encode(Events(events=self.events(decoded), last=decoded.last))
 
 
 def since_when(text: str, now: float) -> float:

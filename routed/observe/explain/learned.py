@@ -10,6 +10,7 @@ from routed.bgp.bestpath import Step, why_not_best
 from routed.bgp.nlri import Family
 from routed.bgp.path import Path, SourceKind
 from routed.intent.filters import Direction
+from routed.intent.types import SessionIntent
 from routed.intent.why_session import why_no_session
 from routed.observe.events import EventKind
 from routed.observe.explain.gates import Finding, notes, passes, stops, stops_by
@@ -52,15 +53,9 @@ def session(question: PrefixQuestion) -> Iterator[Finding]:
     established = _carriers(observed, question.family)
     if node is not None and tables is not None:
         direct = [s for s in tables.sessions.values() if s.peer_node == node and s.family is question.family]
-        for one in direct:
-            peer = observed.speaker.peers.get(one.name)
-            if peer is not None and peer.established:
-                yield passes(f"the session with node {node} is Established", one.record, peer=one.name)
-                continue
-            state = "not running" if peer is None else state_text(peer)
-            yield stops(f"the session with node {node} is {state}", one.record, peer=one.name)
-            yield from _latest(observed, one.name)
         if direct:
+            for one in direct:
+                yield from _session_with(observed, node, one)
             return
         reasons = why_no_session(tables, node)
         if not established:
@@ -77,6 +72,19 @@ def session(question: PrefixQuestion) -> Iterator[Finding]:
         yield passes(f"Established: {some(established, 'sessions')}")
 
 
+def _session_with(observed: Observed, node: str, session: SessionIntent) -> Iterator[Finding]:
+    """Whether the session with the node that holds the prefix is up; if not, what happened to it last."""
+    name, record = session.name, session.record
+    peer = observed.speaker.peers.get(name)
+    if peer is not None and peer.established:
+        yield passes(f"the session with node {node} is Established", record, peer=name)
+        return
+    state = "not running" if peer is None else state_text(peer)
+    yield stops(f"the session with node {node} is {state}", record, peer=name)
+    for event in observed.events.latest(peer=name, most=2):
+        yield notes(f"{time_text(event.time)} {event.text}", peer=name)
+
+
 def _carriers(observed: Observed, family: Family) -> list[str]:
     """The peers with a session that carries a family."""
     return sorted(
@@ -84,12 +92,6 @@ def _carriers(observed: Observed, family: Family) -> list[str]:
         for peer in observed.speaker.peers.values()
         if (negotiated := peer.session.negotiated) is not None and family in negotiated.families
     )
-
-
-def _latest(observed: Observed, peer: str) -> Iterator[Finding]:
-    """What happened to a peer last."""
-    for event in observed.events.latest(peer=peer, most=2):
-        yield notes(f"{time_text(event.time)} {event.text}", peer=peer)
 
 
 def received(question: PrefixQuestion) -> Iterator[Finding]:

@@ -17,7 +17,16 @@ from routed.ipam_blocks import Verdict, is_tunnel, judge, pod_of
 from routed.observe.explain.gates import Finding, notes, passes, stops, stops_by
 from routed.observe.explain.question import PeerQuestion, PrefixQuestion
 from routed.observe.explain.rules import FAMILY_TEXT
-from routed.resources import BGPConfiguration, EncapsulationMode, IPAMBlock, IPPool, Key, Node, Service
+from routed.resources import (
+    BGPConfiguration,
+    BlockAttribute,
+    EncapsulationMode,
+    IPAMBlock,
+    IPPool,
+    Key,
+    Node,
+    Service,
+)
 from routed.resources import Network as AnyNetwork
 
 _CONFIGURATION = Key(BGPConfiguration.kind, "default")
@@ -155,18 +164,19 @@ def allocation(question: PrefixQuestion) -> Iterator[Finding]:
         return
     attribute = dict(record.allocated()).get(address)
     assert attribute is not None
-    what = (
-        "the tunnel of a node"
-        if is_tunnel(attribute)
-        else f"pod {pod_of(attribute)}"
-        if pod_of(attribute)
-        else "somebody"
-    )
     where = f" on node {attribute.node}" if attribute.node else ""
-    yield passes(f"allocated to {what}{where}", record.key, field)
+    yield passes(f"allocated to {_holder(attribute)}{where}", record.key, field)
     if attribute.node is not None and attribute.node != record.host:
         whose = f"node {record.host}" if record.host else "nobody"
         yield notes(f"borrowed: the block belongs to {whose}", record.key, "spec.affinity")
+
+
+def _holder(attribute: BlockAttribute) -> str:
+    """Who has an address, by what IPAM says of it."""
+    if is_tunnel(attribute):
+        return "the tunnel of a node"
+    pod = pod_of(attribute)
+    return f"pod {pod}" if pod else "somebody"
 
 
 def affinity(question: PrefixQuestion) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from http import HTTPStatus
 from importlib import import_module
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -30,6 +30,9 @@ from routed.observe.http.streams import event_stream, one_by_one, routes_documen
 from routed.observe.observed import Observed
 from routed.observe.options import ObserveOptions
 from routed.observe.views.rates import Rates
+
+if TYPE_CHECKING:
+    from routed.observe.health import Health
 
 _NOT_FOUND: Final = {HTTPStatus.NOT_FOUND: "There is no such peer"}
 #: Large modules that the first question of a kind needs, those first that others import.
@@ -226,7 +229,7 @@ async def _readiness(site: Site, call: Call) -> Response:
     return _health(call, readiness(site.observed))
 
 
-def _health(call: Call, health: Any) -> Response:
+def _health(call: Call, health: Health) -> Response:
     return document(
         documents.Health(ok=health.ok, reason=health.reason),
         pretty=call.request.flag(PRETTY),

@@ -214,23 +214,18 @@ def _block(
         pools.add(pool, usage)
     claim = _claim_that_counts(claims, record)
     owned = verdict.owned
-    owner: str | None
-    if record is not None and record.affinity is not None:
-        owner = record.host or record.affinity
-    else:
-        owner = host_local if host_local is not None else None if claim is None else claim.node
     if host_local is not None:
-        key = Key(Node.kind, host_local)
+        key, problem = Key(Node.kind, host_local), None
     else:
         key = record.key if record is not None else claims[0].key
-    problem = None if host_local is not None else _problem(tables, network, claims, record, verdict)
+        problem = _problem(tables, network, claims, record, verdict)
     if problem is None and pool is None and pools.any_of(network.version):
         problem = "is in no IPPool"
     return documents.Block(
         cidr=str(network),
         family=FAMILY_NAMES[Family.of(network)],
         pool=None if pool is None else clean(pool.name),
-        owner=clean_or_none(owner),
+        owner=clean_or_none(_owner(record, claim, host_local)),
         state=None if claim is None else claim.state.value,
         ours=owned is not None,
         advertised=owned is not None and owned.advertise,
@@ -243,6 +238,15 @@ def _block(
         problem=clean_or_none(problem),
         record=clean(str(key)),
     )
+
+
+def _owner(record: IPAMBlock | None, claim: BlockAffinity | None, host_local: str | None) -> str | None:
+    """Whose it is: IPAM's word counts most, a node's or whatever else has an affinity."""
+    if record is not None and record.affinity is not None:
+        return record.host or record.affinity
+    if host_local is not None:
+        return host_local
+    return None if claim is None else claim.node
 
 
 def _claim_that_counts(claims: Sequence[BlockAffinity], record: IPAMBlock | None) -> BlockAffinity | None:
