@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import enum
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from routed.bgp.errors import ErrorCode, OpenError, SessionError
@@ -130,6 +131,11 @@ def decode_capabilities(values: list[bytes]) -> Capabilities:
 
     Raises `SessionError` where a capability overruns its parameter, or where families or the AS number cannot
     be read: a session could not be right without them."""
+    return _decode(tuple(values))
+
+
+@lru_cache(maxsize=64)  # the thousand clients of a reflector have one and the same
+def _decode(values: tuple[bytes, ...]) -> Capabilities:
     multiprotocol: dict[tuple[int, int], None] = {}
     add_path: dict[tuple[int, int], AddPathMode] = {}
     flags: set[int] = set()
@@ -193,7 +199,7 @@ def _decode_long_lived(value: bytes) -> LongLivedGracefulRestart:
     )
 
 
-def _split(values: list[bytes]) -> Iterator[tuple[int, bytes]]:
+def _split(values: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
     for value in values:
         at, end = 0, len(value)
         while at < end:
