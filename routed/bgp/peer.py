@@ -61,11 +61,10 @@ class Peer:
         """TCP-MD5 and GTSM."""
         self.prefix_limit: PrefixLimit | None = None if config.max_prefixes is None else PrefixLimit()
         # Made when there is something to say: a reflector has thousands of peers that never need them.
-        self._flaps: Seldom | None = None
-        self._findings: Seldom | None = None
+        self._flaps: Seldom[str, str] | None = None
+        self._findings: Seldom[str] | None = None
         self._attempts_said = _NOTHING_SAID
         self._connections: dict[ConnectionId, Connection] = {}
-        self._ids: dict[Connection, ConnectionId] = {}
         self._dial: Closable | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._state = self.session.state
@@ -148,10 +147,9 @@ class Peer:
             if seldom is not None:
                 seldom.close()
         self._flaps = self._findings = None
-        for connection in list(self._ids):
+        for connection in list(self._connections.values()):
             connection.close()
         self._connections.clear()
-        self._ids.clear()
 
     def reconfigure(self, config: PeerConfig, speaker: SpeakerConfig, *, restarting: bool) -> None:
         """Take another configuration; the session is only reset where the OPEN would be another one."""
@@ -197,16 +195,16 @@ class Peer:
 
     def on_bytes(self, connection: Connection, data: memoryview) -> None:
         """Octets from the peer."""
-        connection_id = self._ids.get(connection)
+        connection_id = self._id_of(connection)
         if connection_id is not None:
             self.session.received(connection_id, data, self._now())
             self._act()
 
     def on_lost(self, connection: Connection, reason: str) -> None:
         """The TCP connection is gone."""
-        connection_id = self._ids.pop(connection, None)
+        connection_id = self._id_of(connection)
         if connection_id is not None:
-            self._connections.pop(connection_id, None)
+            del self._connections[connection_id]
             self.protection.detach(connection)
             self.session.lost(connection_id, self._now(), reason)
             self._act()
@@ -258,7 +256,7 @@ class Peer:
     @property
     def connections(self) -> Iterable[Connection]:
         """All there are, Established or not."""
-        return self._ids.keys()
+        return self._connections.values()
 
     def accept_waiting(self) -> None:
         """Accept connections that wait, before a key changes."""
@@ -273,13 +271,19 @@ class Peer:
         """The peer's connections are to be signed with another key."""
         self._owner.on_listen_key(self)
 
+    def _id_of(self, connection: Connection) -> ConnectionId | None:
+        """None where it is not the session's any more. There is one, or two: no need of a dictionary."""
+        for connection_id, one in self._connections.items():
+            if one is connection:
+                return connection_id
+        return None
+
     def _now(self) -> float:
         return self.loop.time()
 
     def _attach(self, connection_id: ConnectionId, link: Link, *, dialed: bool) -> None:
         connection = Connection(self.loop, link, self, self._owner.read_buffer, self._owner.traffic)
         self._connections[connection_id] = connection
-        self._ids[connection] = connection_id
         self.protection.attach(connection, dialed=dialed)
 
     def _act(self) -> None:
@@ -303,7 +307,6 @@ class Peer:
                 self._start_dial()
             case sans_io.Close():
                 if connection := self._connections.pop(action.conn, None):
-                    self._ids.pop(connection, None)
                     self.protection.detach(connection)
                     connection.close()
             case sans_io.Established():
@@ -362,7 +365,7 @@ class Peer:
                 # A peer is only silent where nothing of it waits to be read.
                 if connection := self._connections.get(connection_id):
                     connection.read()
-            for connection, connection_id in self._ids.items():
+            for connection_id, connection in self._connections.items():
                 remark = self.protection.remark(connection)
                 self.session.observed(connection_id, connection.stalled_since(), remark)
             self.session.tick(self._now())

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from routed.bgp.capabilities import SAFI_UNICAST
 from routed.bgp.errors import Cease, ErrorCode, Notification
 from routed.bgp.nlri import NO_FAMILIES, Family
+from routed.log import Logger
 
 if TYPE_CHECKING:
     from routed.bgp.peer import Peer
@@ -23,7 +24,7 @@ class PrefixLimit:
     def __init__(self) -> None:
         self._warned = NO_FAMILIES
 
-    def exceeded(self, limit: int, received: Mapping[Family, int], log: Any) -> Family | None:
+    def exceeded(self, limit: int, received: Mapping[Family, int], log: Logger) -> Family | None:
         """The family of which there are more prefixes than `limit`. Warns once each time that a family comes
         to three quarters of it."""
         for family, count in received.items():

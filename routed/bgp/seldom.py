@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Generic, TypeVarTuple
+
+What = TypeVarTuple("What")
 
 
-class Seldom:
+class Seldom(Generic[*What]):
     """Calls `say(count, *what)` for the first `burst` calls in a span of `seconds`, each with a count of 1;
     then once at the end of each span, with the number of calls in it and the last one's arguments."""
 
     __slots__ = ("_burst", "_held", "_last", "_loop", "_said", "_say", "_seconds", "_timer")
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, say: Callable[..., None], *, burst: int, seconds: float
+        self,
+        loop: asyncio.AbstractEventLoop,
+        say: Callable[[int, *What], None],
+        *,
+        burst: int,
+        seconds: float,
     ) -> None:
         self._loop = loop
         self._say = say
@@ -22,7 +29,7 @@ class Seldom:
         self._seconds = seconds
         self._said = 0
         self._held = 0
-        self._last: tuple[Any, ...] = ()
+        self._last: tuple[*What] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -30,7 +37,7 @@ class Seldom:
         """True while calls are only counted."""
         return self._said >= self._burst
 
-    def __call__(self, *what: Any) -> None:
+    def __call__(self, *what: *What) -> None:
         """It has happened."""
         if self._timer is None:
             self._timer = self._loop.call_later(self._seconds, self._span_over)
@@ -60,5 +67,5 @@ class Seldom:
 
     def _say_held(self) -> None:
         held, self._held = self._held, 0
-        if held:
+        if held and self._last is not None:
             self._say(held, *self._last)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterable, Mapping
+from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,7 @@ class Speaker(SpeakerView):
         self._convergence = Convergence(self.loop, self._on_converged)
         self._handover = Handover(self.loop, self.ribs, self._attached, self._let_go)
         for family, rib in self.ribs.items():
-            rib.subscribe(lambda nlri, family=family: listener.on_routes(family, nlri))  # type: ignore[misc]
+            rib.subscribe(partial(listener.on_routes, family))
 
     # What it is told
 

@@ -15,6 +15,7 @@ import msgspec
 from routed.text import plain
 
 FamilyName = Literal["ipv4", "ipv6"]
+SourceName = Literal["ebgp", "ibgp", "static", "direct", "kernel", "allocated"]
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=False):
@@ -225,7 +226,7 @@ class Route(Document, frozen=True, kw_only=True, gc=False):  # no cycles, and th
     family: FamilyName
     source: str
     """The peering's name, or `static`, `direct`, `kernel`, `allocated`."""
-    source_kind: Literal["ebgp", "ibgp", "static", "direct", "kernel", "allocated"]
+    source_kind: SourceName
     peer_address: str | None
     best: bool
     multipath: bool

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -19,6 +19,7 @@ from routed.bgp.path import SourceKind
 from routed.bgp.prefix_limit import PrefixLimit, limit_notification
 from routed.bgp.seldom import Seldom
 from routed.bgp.transport import Endpoint, Link
+from routed.log import Logger
 from tests.bgp.memory import Network, session_config
 from tests.bgp.test_speaker import Router, join, nlri
 from tests.virtual import Wire, run, until, virtual
@@ -60,9 +61,9 @@ class Lines:
 def test_it_warns_once_at_three_quarters_and_again_after_it_was_below() -> None:
     limit, log = PrefixLimit(), Lines()
     for count in (0, 74, 75, 90, 100, 74, 80):
-        assert limit.exceeded(100, {V4: count}, log) is None
+        assert limit.exceeded(100, {V4: count}, cast(Logger, log)) is None
     assert [values["received"] for _, values in log.said] == [75, 80]
-    assert limit.exceeded(100, {V4: 100, Family.IPV6: 101}, log) is Family.IPV6
+    assert limit.exceeded(100, {V4: 100, Family.IPV6: 101}, cast(Logger, log)) is Family.IPV6
 
 
 @virtual

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from http import HTTPStatus
 
 from routed.observe.http.messages import Request, Response
@@ -58,7 +58,7 @@ async def test_many_clients_have_one_portion_made_in_a_turn() -> None:
     async def answer(request: Request) -> Response:
         made.append(ticks.number)
 
-        async def body() -> AsyncIterator[bytes]:
+        async def body() -> AsyncGenerator[bytes, None]:
             for _ in range(10):
                 made.append(ticks.number)
                 yield b"x" * 1000

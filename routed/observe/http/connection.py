@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -251,10 +251,10 @@ class Connection:
         self._write(h11.EndOfMessage())
         await self._taken()
 
-    async def _send_pieces(self, body: AsyncIterator[bytes], *, head: bool, watched: bool) -> None:
+    async def _send_pieces(self, body: AsyncGenerator[bytes, None], *, head: bool, watched: bool) -> None:
         """Send pieces as they come. `watched`: they may be long in coming, so the client's end of the
         connection ends them."""
-        async with contextlib.aclosing(body) as pieces:  # type: ignore[type-var]
+        async with contextlib.aclosing(body) as pieces:
             if head:
                 return
             if not watched:

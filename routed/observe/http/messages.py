@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
@@ -60,7 +60,7 @@ class Response:
     """What it gets. A body in pieces is sent as they come."""
 
     status: HTTPStatus
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | AsyncGenerator[bytes, None]
     content_type: str
     headers: tuple[tuple[str, str], ...] = ()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterable
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -25,7 +25,7 @@ WAITING: Final = 1024
 _COMMENT: Final = b":\n\n"
 
 
-async def routes_document(walk: Walk, *, lines: bool) -> AsyncIterator[bytes]:
+async def routes_document(walk: Walk, *, lines: bool) -> AsyncGenerator[bytes, None]:
     """`documents.Routes` as JSON, a portion of routes at a time. `lines`: a route on each line, for
     people."""
     between, end = (b",\n", b"\n") if lines else (b",", b"")
@@ -41,7 +41,7 @@ async def routes_document(walk: Walk, *, lines: bool) -> AsyncIterator[bytes]:
     yield end + b'],"total":%d,"next":%s}\n' % (walk.total, msgspec.json.encode(walk.next))
 
 
-async def one_by_one(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+async def one_by_one(pieces: Iterable[bytes]) -> AsyncGenerator[bytes, None]:
     """Pieces that are made as they are sent."""
     for piece in pieces:
         yield piece
@@ -55,7 +55,7 @@ async def event_stream(
     peer: str | None,
     keepalive: float = KEEPALIVE_TIME,
     waiting: int = WAITING,
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Server-sent events: those after a number that are still kept, then as they come, until the log is
     closed. A number of an earlier process, higher than any of this one, gets all that is kept."""
     heard = log.subscribe(kinds, waiting=waiting)
@@ -76,7 +76,7 @@ async def event_stream(
         heard.close()
 
 
-async def _live(heard: Subscription, peer: str | None, keepalive: float) -> AsyncIterator[bytes]:
+async def _live(heard: Subscription, peer: str | None, keepalive: float) -> AsyncGenerator[bytes, None]:
     """Events as they come; a comment where there is none for long."""
     events = aiter(heard)
     following: asyncio.Task[Event | None] | None = None

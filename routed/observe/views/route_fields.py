@@ -150,13 +150,15 @@ class RouteFields:
     def without_path(self, nlri: bytes) -> Row:
         """A kernel route that Loc-RIB knows nothing of: one that is not advertised, or of an earlier run."""
         origin = self.originated(nlri)
-        kind = "kernel" if origin is None else "allocated" if origin.kind is OriginKind.BORROWED else "static"
+        kind: documents.SourceName = "kernel"
+        if origin is not None:
+            kind = "allocated" if origin.kind is OriginKind.BORROWED else "static"
         gateway = None if origin is None else origin.gateway
         route = documents.Route(
             prefix="",
             family=self._name,
             source=kind,
-            source_kind=kind,  # type: ignore[arg-type]
+            source_kind=kind,
             peer_address=None,
             best=False,
             multipath=False,

@@ -7,13 +7,13 @@ import contextlib
 import os
 import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from http import HTTPStatus
 
 import h11
 import pytest
 
-from routed.observe.http.connection import Limits
+from routed.observe.http.connection import Answer, Limits
 from routed.observe.http.messages import EVENT_STREAM, HttpError, Request, Response
 from tests.observe.http.client import Here, echo, on_virtual_time, serving
 
@@ -55,7 +55,7 @@ async def test_an_old_client_gets_the_end_of_the_connection_as_the_end_of_the_bo
 
 
 async def pieces(request: Request) -> Response:
-    async def body() -> AsyncIterator[bytes]:
+    async def body() -> AsyncGenerator[bytes, None]:
         for number in range(3):
             yield str(number).encode()
 
@@ -160,11 +160,11 @@ async def test_a_drop_at_a_time_does_not_hold_a_connection_for_ever() -> None:
         dripping.cancel()
 
 
-def endless(made: list[int]) -> object:
+def endless(made: list[int]) -> Answer:
     """What sends pieces of 64 kB for ever, and counts them."""
 
     async def answer(request: Request) -> Response:
-        async def body() -> AsyncIterator[bytes]:
+        async def body() -> AsyncGenerator[bytes, None]:
             try:
                 while True:
                     made[0] += 1
@@ -180,7 +180,7 @@ def endless(made: list[int]) -> object:
 @on_virtual_time
 async def test_of_a_response_that_nobody_reads_no_more_is_made() -> None:
     made = [0]
-    async with serving(endless(made), Limits(stall_time=30)) as here:  # type: ignore[arg-type]
+    async with serving(endless(made), Limits(stall_time=30)) as here:
         client = await here.connect(buffer=4096)
         client.begin("GET", "/")
         await asyncio.sleep(10)
@@ -195,7 +195,7 @@ async def test_of_a_response_that_nobody_reads_no_more_is_made() -> None:
 @on_virtual_time
 async def test_a_client_that_goes_ends_its_response() -> None:
     made = [0]
-    async with serving(endless(made)) as here:  # type: ignore[arg-type]
+    async with serving(endless(made)) as here:
         client = await here.connect()
         client.begin("GET", "/")
         assert (await client.head()).status_code == 200
@@ -204,9 +204,9 @@ async def test_a_client_that_goes_ends_its_response() -> None:
         assert made[1:] == [-1]
 
 
-def waiting(ended: list[str]) -> object:
+def waiting(ended: list[str]) -> Answer:
     async def answer(request: Request) -> Response:
-        async def body() -> AsyncIterator[bytes]:
+        async def body() -> AsyncGenerator[bytes, None]:
             try:
                 yield b": hello\n\n"
                 await asyncio.Event().wait()
@@ -221,7 +221,7 @@ def waiting(ended: list[str]) -> object:
 @on_virtual_time
 async def test_a_stream_in_which_nothing_happens_ends_with_its_client() -> None:
     ended: list[str] = []
-    async with serving(waiting(ended)) as here:  # type: ignore[arg-type]
+    async with serving(waiting(ended)) as here:
         client = await here.connect()
         client.begin("GET", "/")
         await client.head()
@@ -236,7 +236,7 @@ async def test_a_stream_in_which_nothing_happens_ends_with_its_client() -> None:
 @on_virtual_time
 async def test_who_sends_without_end_into_a_stream_is_hung_up_on() -> None:
     ended: list[str] = []
-    async with serving(waiting(ended)) as here:  # type: ignore[arg-type]
+    async with serving(waiting(ended)) as here:
         client = await here.connect()
         client.begin("GET", "/")
         await client.head()
@@ -272,7 +272,7 @@ async def test_a_fault_in_the_middle_of_a_response_ends_the_connection(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     async def broken(request: Request) -> Response:
-        async def body() -> AsyncIterator[bytes]:
+        async def body() -> AsyncGenerator[bytes, None]:
             yield b"some"
             raise RuntimeError("a fault")
 
@@ -320,7 +320,7 @@ async def test_who_takes_nothing_of_a_response_makes_room() -> None:
 
     async def answer(request: Request) -> Response:
         make = endless(made) if request.path == "/endless" else echo
-        return await make(request)  # type: ignore[operator,no-any-return]
+        return await make(request)
 
     async with serving(answer, connections=3) as here:
         clients = []
@@ -341,7 +341,7 @@ async def test_listeners_to_events_leave_room_for_questions() -> None:
     async def answer(request: Request) -> Response:
         if request.path != "/events":
             return await echo(request)
-        return await waiting(ended)(request)  # type: ignore[operator,no-any-return]
+        return await waiting(ended)(request)
 
     async with serving(answer, connections=4) as here:
         for _ in range(3):
@@ -414,7 +414,7 @@ async def _begun(here: Here) -> None:
 async def test_the_end_waits_a_moment_for_responses_and_no_longer() -> None:
     loop = asyncio.get_running_loop()
     ended: list[str] = []
-    async with serving(waiting(ended)) as here:  # type: ignore[arg-type]
+    async with serving(waiting(ended)) as here:
         await _begun(here)
         await here.connect()
         await asyncio.sleep(1)

@@ -226,7 +226,7 @@ def test_a_stream_that_is_not_begun_leaves_nothing() -> None:
     async def body() -> None:
         log = EventLog()
         stream = event_stream(log, after=None, kinds=None, peer=None)
-        await stream.aclose()  # type: ignore[attr-defined]
+        await stream.aclose()
         assert log._listeners == []
 
     run(body())
