@@ -202,7 +202,7 @@ async def test_the_hold_timer_ends_a_session_whose_peer_is_silent(wire: Wire) ->
     hangs = b.speaker.peers["to_10.0.0.1"]  # the process does: its sockets live, nothing comes
     hangs._cancel_timer()
     hangs._arm = lambda: None  # type: ignore[method-assign]
-    b.speaker.loop.remove_reader(next(iter(hangs._ids))._sock.fileno())
+    b.speaker.loop.remove_reader(next(iter(hangs.connections))._sock.fileno())
     wire.refuse |= {ip_address(a.address), ip_address(b.address)}
     down = await until(lambda: a.established() == 0)
     assert 6 <= down - at <= 10
