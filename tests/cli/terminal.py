@@ -1,4 +1,4 @@
-"""A command on a terminal of its own (a pseudo-terminal), with a size and a keyboard."""
+"""A program on a terminal of its own (a pseudo-terminal), with a size and a keyboard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -20,17 +20,21 @@ from typing import Self
 TIMEOUT = 60.0
 
 
+ROUTED = (sys.executable, "-m", "routed")
+
+
 def command(*arguments: str) -> list[str]:
     """`routed`, as a process."""
-    return [sys.executable, "-m", "routed", *arguments]
+    return [*ROUTED, *arguments]
 
 
 class Terminal:
-    """What the command wrote is in `screen`, as it came."""
+    """What the program wrote is in `screen`, as it came."""
 
     def __init__(
         self,
         *arguments: str,
+        program: Sequence[str] = ROUTED,
         columns: int = 80,
         lines: int = 24,
         environment: Mapping[str, str] | None = None,
@@ -40,9 +44,10 @@ class Terminal:
         kept = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
         self._terminal = ours
         self.screen = ""
+        self._found = 0
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self.process = subprocess.Popen(
-            command(*arguments),
+            [*program, *arguments],
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -70,6 +75,11 @@ class Terminal:
             assert time.monotonic() < deadline, f"{text!r} does not come: {self.screen!r}"
             assert self._read(), f"it ended without {text!r}: {self.screen!r}"
         return self.screen
+
+    def next(self, text: str) -> None:
+        """Read until the text was written, after what the last call found."""
+        self.until(text, self.screen.count(text, 0, self._found) + 1)
+        self._found = self.screen.index(text, self._found) + len(text)
 
     def press(self, keys: str) -> None:
         """At the keyboard."""

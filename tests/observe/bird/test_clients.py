@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import pty
 import re
-import select
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import netns
+from tests.cli.terminal import Terminal
 from tests.daemons import bird1_folder, bird2_program
 from tests.netns import Machine, wait_for
 from tests.observe.bird import calico
@@ -163,33 +160,33 @@ def test_commands_on_standard_input(live: Live, client: str) -> None:
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_terminal_with_pages_and_completion(live: Live, client: str) -> None:
-    with terminal(
-        [str(program_of(client)), "-s", str(live.node.directory / "calico" / "bird.ctl")]
-    ) as screen:
-        screen.until("bird> ")
-        screen.type("show route\n")
-        screen.until("--More--")
-        assert screen.text.count("blackhole") < 60
-        screen.type(" ")
-        screen.until("--More--")
-        screen.type("q")
-        screen.until("bird> ")
+    program = [str(program_of(client)), "-s", str(live.node.directory / "calico" / "bird.ctl")]
+    with Terminal(program=program, columns=100) as terminal:
+        terminal.next("bird> ")
+        terminal.press("show route\n")
+        terminal.next("--More--")
+        assert terminal.screen.count("blackhole") < 60
+        terminal.press(" ")
+        terminal.next("--More--")
+        terminal.press("q")
+        terminal.next("bird> ")
         if "birdc " in client:
-            screen.type("sh int sum\t\n")
+            terminal.press("sh int sum\t\n")
         else:
-            screen.type("show interfaces summary\n")
-        screen.until("interface state address")
-        screen.until("bird> ")
-        screen.type("show protocols ?\n")
-        screen.until("Show routing protocol details")
-        screen.until("bird> ")
-        screen.type("echo all\n")
+            terminal.press("show interfaces summary\n")
+        terminal.next("interface state address")
+        terminal.next("bird> ")
+        terminal.press("show protocols ?\n")
+        terminal.next("Show routing protocol details")
+        terminal.next("bird> ")
+        terminal.press("echo all\n")
         # It says nothing; what comes after it does.
-        screen.type("show status\n")
-        screen.until("Daemon is up and running")
+        terminal.press("show status\n")
+        terminal.next("Daemon is up and running")
         run(program_of("birdcl 2"), live.node, "reload", "out", "Global_192_0_2_1")
-        screen.until(">>> Global_192_0_2_1: ")
-        screen.type("quit\n")
+        terminal.next(">>> Global_192_0_2_1: ")
+        terminal.press("quit\n")
+        assert terminal.end() == 0
 
 
 def test_calico_node_is_ready(live: Live) -> None:
@@ -231,48 +228,3 @@ def test_a_second_process_takes_no_socket_away(live: Live) -> None:
     assert "bird.ctl: another process answers there" in made.output()
     made.stop()
     assert "Router ID is 192.0.2.8" in run(program_of("birdc 1.6"), live.node, "show", "status")
-
-
-class Screen:
-    """A client's terminal."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.text = ""
-        self._seen = 0
-
-    def type(self, keys: str) -> None:
-        """Press keys."""
-        os.write(self._descriptor, keys.encode())
-
-    def until(self, text: str, timeout: float = 60.0) -> None:
-        """Read until this is on the screen, after what was there at the last call."""
-        deadline = time.monotonic() + timeout
-        while (at := self.text.find(text, self._seen)) < 0:
-            ready, _, _ = select.select([self._descriptor], [], [], max(0.0, deadline - time.monotonic()))
-            assert ready, f"no {text!r} in {self.text[self._seen :]!r}"
-            self.text += os.read(self._descriptor, 65536).decode(errors="replace")
-        self._seen = at + len(text)
-
-
-@contextlib.contextmanager
-def terminal(command: list[str]) -> Iterator[Screen]:
-    """Run a program on a terminal of 24 lines."""
-    ours, theirs = pty.openpty()
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env={**os.environ, "TERM": "xterm", "LINES": "24", "COLUMNS": "100"},
-            start_new_session=True,
-        )
-        os.close(theirs)
-        yield Screen(ours)
-        assert process.wait(60) == 0
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        os.close(ours)
