@@ -4,7 +4,7 @@
 
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 PYTHON := .venv/bin/python
-# Extra arguments for pytest: make test ARGS="tests/bgp -k open"
+# Extra arguments for pytest: make test ARGS="tests/bgp -k open"; with -n 0 all is one process, one test at a time
 ARGS ?=
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ demo-stop: ## remove what KEEP=1 make demo left running
 
 test: ## all tests; what this machine cannot run is skipped, with the reason
 	@scripts/bootstrap test
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: ## ruff and mypy --strict
 	@scripts/bootstrap lint
