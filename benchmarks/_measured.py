@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import selectors
 import subprocess
@@ -23,6 +24,7 @@ from pathlib import Path
 from benchmarks.reflector.processes import end, free_port, listens
 from routed import log
 from routed.bgp.transport import Endpoint
+from routed.daemon import GC_THRESHOLDS
 from routed.event_loop import FairSelector
 from routed.observe.options import ObserveOptions
 from routed.rr.process import ReflectorProcess
@@ -58,6 +60,8 @@ class TimedSelector(FairSelector):
 async def reflect(port: int, running: Running, selector: TimedSelector) -> None:
     """Run a reflector on loopback until standard input ends."""
     log.configure("error", "json")
+    gc.freeze()  # as `daemon.run_until_stopped`
+    gc.set_threshold(*GC_THRESHOLDS)
     identity = IPv4Address("127.0.0.1")
     reflector = Reflector(
         listen=(Endpoint(ip_address("127.0.0.1"), port),),
