@@ -41,8 +41,7 @@ def run(scenario: Coroutine[object, object, None]) -> None:
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is silent is noticed soon."""
-    monkeypatch.setattr(mqtt_wire, "BEAT", 0.5)
-    monkeypatch.setattr(mqtt, "PATIENCE", 0.5)
+    monkeypatch.setattr(mqtt_wire, "BEAT", 1.0)
     monkeypatch.setattr(mqtt, "SECRETS_PERIOD", 0.05)
 
 
