@@ -618,7 +618,8 @@ def test_terminals_get_no_escapes(one: Watched, monkeypatch: pytest.MonkeyPatch)
         for terminal in terminals:
             assert terminal.end() in (0, 1)
             assert_safe(terminal.screen, ours=True)
-        assert_safe(watching.until("NOTE"), ours=True)
+        # Notes are of sessions that are down: some enemies may be back by now.
+        assert_safe(watching.until("192.0.2."), ours=True)
     monkeypatch.setenv("COLUMNS", "100")
     for command in COMMANDS:
         result = run(*one.command(*command))
