@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Final
 
 from routed.bgp.nlri import Family, Network, from_network
 from routed.bgp.path import Path
@@ -20,6 +21,16 @@ from routed.intent.types import (
     KernelAction,
     KernelPolicy,
 )
+
+#: The steps of `ExportPolicy` that can decide, by their numbers there. No enum: each route passes here.
+STEP_NOT_EXPORTED: Final = 3
+STEP_INTERNAL_INTERFACE: Final = 4
+STEP_INTERFACE: Final = 5
+STEP_BLOCK: Final = 7
+STEP_SERVICE: Final = 8
+STEP_SERVICE_RANGE: Final = 9
+STEP_POOL: Final = 10
+STEP_NOTHING: Final = 11
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +44,7 @@ class Verdict:
     communities: tuple[int, ...] = ()
     large_communities: tuple[tuple[int, int, int], ...] = ()
     step: int = 0
-    """The step of `ExportPolicy` that decided, 3 to 11."""
+    """The step that decided, one of `STEP_*`."""
     network: Network | None = None
     """The pool, block, service route or range in it that holds the prefix."""
 
@@ -113,29 +124,37 @@ def compile_export(policy: ExportPolicy, family: Family, *, ibgp: bool) -> Expor
 
     def rule(nlri: bytes, path: Path) -> Verdict:
         if rejected and (pool := rejected.first(nlri)) is not None:
-            return verdict(False, f"inside pool {pool}, which has disableBGPExport", step=3, network=pool)
+            return verdict(
+                False, f"inside pool {pool}, which has disableBGPExport", step=STEP_NOT_EXPORTED, network=pool
+            )
         if path.interface is not None:
             if (pattern := internal.match(path.interface)) is not None:
-                return verdict(False, f"out of an interface like {pattern}, and the peer is internal", step=4)
+                return verdict(
+                    False,
+                    f"out of an interface like {pattern}, and the peer is internal",
+                    step=STEP_INTERNAL_INTERFACE,
+                )
             if (pattern := never.match(path.interface)) is not None:
-                return verdict(False, f"out of an interface like {pattern}", step=5)
+                return verdict(False, f"out of an interface like {pattern}", step=STEP_INTERFACE)
         rules = communities.all(nlri) if communities else ()  # step 6
         if aggregates and (block := aggregates.first(nlri)) is not None:
             network = block[1]
             if nlri == block[0]:
-                return verdict(True, f"block {network} of this node", rules, step=7, network=network)
+                return verdict(True, f"block {network} of this node", rules, step=STEP_BLOCK, network=network)
             if _metric(path, normal) < normal:
                 reason = f"inside block {network} of this node, with a better metric"
-                return verdict(True, reason, rules, step=7, network=network)
+                return verdict(True, reason, rules, step=STEP_BLOCK, network=network)
             reason = f"inside block {network} of this node, which is advertised as a whole"
-            return verdict(False, reason, step=7, network=network)
+            return verdict(False, reason, step=STEP_BLOCK, network=network)
         if statics and (service := statics.first(nlri)) is not None:
-            return verdict(True, f"service route {service}", rules, step=8, network=service)
+            return verdict(True, f"service route {service}", rules, step=STEP_SERVICE, network=service)
         if reflected and (services := reflected.first(nlri)) is not None:
-            return verdict(True, f"inside service range {services}", rules, step=9, network=services)
+            return verdict(
+                True, f"inside service range {services}", rules, step=STEP_SERVICE_RANGE, network=services
+            )
         if accepted and (pool := accepted.first(nlri)) is not None:
-            return verdict(True, f"inside pool {pool}", rules, step=10, network=pool)
-        return verdict(False, "in no enabled pool, and no route of this node", step=11)
+            return verdict(True, f"inside pool {pool}", rules, step=STEP_POOL, network=pool)
+        return verdict(False, "in no enabled pool, and no route of this node", step=STEP_NOTHING)
 
     return rule
 

@@ -8,14 +8,19 @@ from dataclasses import dataclass
 from routed.bgp.export import exported, why_not_exported
 from routed.bgp.groups import Group
 from routed.bgp.path import Path, Source, SourceKind
+from routed.bgp.policy import (
+    STEP_BLOCK,
+    STEP_NOT_EXPORTED,
+    STEP_NOTHING,
+    STEP_POOL,
+    STEP_SERVICE,
+    STEP_SERVICE_RANGE,
+)
 from routed.intent.filters import Direction
 from routed.observe.explain.gates import Finding, notes, passes, stops
 from routed.observe.explain.question import PrefixQuestion, own
 from routed.observe.explain.rules import FAMILY_TEXT, DecidingRule, attributes_text, deciding_rule, some
 from routed.resources import Key, Node
-
-#: The step of `ExportPolicy`: inside a block that is advertised as a whole.
-_AGGREGATED = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,7 @@ class Ruling:
     record: Key | None = None
     field: str | None = None
     step: int = 0
-    """Of the export policy, where it decided."""
+    """Of the export policy, where it decided: one of `policy.STEP_*`."""
 
 
 def group(question: PrefixQuestion) -> Iterator[Finding]:
@@ -115,19 +120,19 @@ def _filter_rule(question: PrefixQuestion, one: Group, path: Path) -> DecidingRu
 def _record_of_step(question: PrefixQuestion, step: int) -> tuple[Key | None, str | None]:
     """The record and field behind a step of the export policy."""
     pools, block, tables = question.pools, question.block, question.tables
-    if step == 3:
+    if step == STEP_NOT_EXPORTED:
         pool = next((pool for pool in pools if pool.disable_bgp_export), None)
         return (None, None) if pool is None else (pool.key, "spec.disableBGPExport")
-    if step == _AGGREGATED and tables is not None and block is not None:
+    if step == STEP_BLOCK and tables is not None and block is not None:
         owned = tables.blocks.verdict(block).owned
         return (None, None) if owned is None else (owned.record, "spec.cidr")
-    if step == 8 and question.origin is not None:
+    if step == STEP_SERVICE and question.origin is not None:
         return question.origin.record, None
-    if step == 9 and tables is not None:
+    if step == STEP_SERVICE_RANGE and tables is not None:
         return Key(Node.kind, tables.options.node), "spec.bgp.routeReflectorClusterID"
-    if step == 10 and pools:
+    if step == STEP_POOL and pools:
         return pools[0].key, "spec.cidr"
-    if step == 11 and pools and pools[0].disabled:
+    if step == STEP_NOTHING and pools and pools[0].disabled:
         return pools[0].key, "spec.disabled"
     return None, None
 
@@ -141,7 +146,7 @@ def _to_be_told(question: PrefixQuestion, why: Ruling) -> bool:
     if own(path):
         return True
     if path.source.kind is SourceKind.KERNEL:
-        return bool(question.pools) and why.step != _AGGREGATED
+        return bool(question.pools) and why.step != STEP_BLOCK
     return path.source.kind.bgp and _reflects(question)
 
 
