@@ -14,7 +14,7 @@ from routed.bgp.nlri import NO_FAMILIES, Family, with_family
 from routed.bgp.path import Source, SourceKind
 from routed.bgp.peer import Peer
 from routed.bgp.restart import long_lived_times, preserved_families, restart_families
-from routed.bgp.session import Negotiated
+from routed.bgp.session_types import Negotiated
 from routed.bgp.stale import StaleRoutes
 from routed.bgp.tables import Tables
 from routed.bgp.update import Update

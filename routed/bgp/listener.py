@@ -9,7 +9,7 @@ from routed.bgp.nlri import Family
 
 if TYPE_CHECKING:
     from routed.bgp.peer import Peer
-    from routed.bgp.session import Negotiated
+    from routed.bgp.session_types import Negotiated
 
 
 class SpeakerListener(Protocol):

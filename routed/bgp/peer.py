@@ -13,16 +13,18 @@ from dataclasses import replace
 from typing import Final
 from weakref import proxy
 
-from routed.bgp import session as sans_io
+from routed.bgp import session_types as sans_io
 from routed.bgp.config import PeerConfig, SpeakerConfig, session_config
 from routed.bgp.errors import Cease, Notification
+from routed.bgp.fsm import State
 from routed.bgp.network import Closable
 from routed.bgp.nlri import Family
 from routed.bgp.peer_owner import PeerOwner
 from routed.bgp.prefix_limit import PrefixLimit
 from routed.bgp.protection import Protection
 from routed.bgp.seldom import Seldom
-from routed.bgp.session import ConnectionId, Negotiated, Session
+from routed.bgp.session import Session
+from routed.bgp.session_types import ConnectionId, Negotiated
 from routed.bgp.transport import Connection, Link, reset
 from routed.log import Logger
 
@@ -88,7 +90,7 @@ class Peer:
     @property
     def idle(self) -> bool:
         """True while no session is wanted, or none before the time after an error is over."""
-        return self.session.state is sans_io.State.IDLE
+        return self.session.state is State.IDLE
 
     @property
     def has_connections(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Final
 
 from routed.bgp.capabilities import SAFI_UNICAST
 from routed.bgp.nlri import Family
-from routed.bgp.session import Down, Negotiated
+from routed.bgp.session_types import Down, Negotiated
 
 #: How long after the start a peer that is not there is waited for, seconds.
 ABSENT_PEER_TIME: Final = 30.0

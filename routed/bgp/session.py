@@ -27,40 +27,13 @@ from routed.bgp.nlri import Family
 from routed.bgp.session_states import SessionStates
 from routed.bgp.session_types import (
     OPEN_FIELDS,
-    OPEN_TIME,
     Action,
-    Close,
     ConnectionId,
-    Counters,
-    Dial,
-    Down,
-    Established,
     Negotiated,
-    RefreshRequested,
-    Send,
     SessionConfig,
     Updates,
 )
 from routed.text import printable
-
-__all__ = [
-    "OPEN_FIELDS",
-    "OPEN_TIME",
-    "Action",
-    "Close",
-    "ConnectionId",
-    "Counters",
-    "Dial",
-    "Down",
-    "Established",
-    "Negotiated",
-    "RefreshRequested",
-    "Send",
-    "Session",
-    "SessionConfig",
-    "State",
-    "Updates",
-]
 
 _ERROR_EVENTS: Final[dict[int, Event]] = {
     ErrorCode.MESSAGE_HEADER: Event.HEADER_ERROR,

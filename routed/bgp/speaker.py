@@ -15,7 +15,6 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from routed import log
-from routed.bgp import session as sans_io
 from routed.bgp.admission import Admission
 from routed.bgp.attachment import Attachment
 from routed.bgp.config import ClientRange, PeerConfig, SpeakerConfig
@@ -31,7 +30,7 @@ from routed.bgp.peer import Peer
 from routed.bgp.prefix_limit import end_over_limit, over_limit
 from routed.bgp.restart import Convergence, keeps_routes
 from routed.bgp.route import Address
-from routed.bgp.session import Negotiated
+from routed.bgp.session_types import Counters, Down, Negotiated
 from routed.bgp.speaker_view import SpeakerView
 from routed.bgp.tables import Tables
 from routed.bgp.transport import READ_OCTETS, Traffic
@@ -78,7 +77,7 @@ class Speaker(SpeakerView):
         self.sessions = sessions or SessionListener()
         self._listener = listener
         self._attached: dict[Peer, Attachment] = {}
-        self._messages_of_gone = sans_io.Counters()
+        self._messages_of_gone = Counters()
         self._draining = False
         self._stopping = False
         self.started_at: float | None = None
@@ -328,7 +327,7 @@ class Speaker(SpeakerView):
         peer.wake_writer()
         self.turns.schedule()
 
-    def on_down(self, peer: Peer, down: sans_io.Down) -> None:
+    def on_down(self, peer: Peer, down: Down) -> None:
         """A session, or an attempt, has ended."""
         self.incidents.down(down)
         if not down.was_established:

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from routed.bgp.listener import SessionListener
 from routed.bgp.nlri import Family
 from routed.bgp.peer import Peer
-from routed.bgp.session import Negotiated
+from routed.bgp.session_types import Negotiated
 from routed.observe.events import EventKind, EventLog
 
 

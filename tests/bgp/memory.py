@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
+from routed.bgp.fsm import State
 from routed.bgp.nlri import Family
-from routed.bgp.session import (
+from routed.bgp.session import Session
+from routed.bgp.session_types import (
     Action,
     Close,
     ConnectionId,
@@ -23,9 +25,7 @@ from routed.bgp.session import (
     Down,
     Established,
     Send,
-    Session,
     SessionConfig,
-    State,
     Updates,
 )
 from routed.bgp.update import Update

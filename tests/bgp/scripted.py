@@ -9,14 +9,14 @@ from ipaddress import ip_address
 from typing import Any
 
 from routed.bgp.nlri import Family
-from routed.bgp.session import (
+from routed.bgp.session import Session
+from routed.bgp.session_types import (
     Close,
     Down,
     Established,
     Negotiated,
     RefreshRequested,
     Send,
-    Session,
     SessionConfig,
     Updates,
 )

@@ -13,7 +13,7 @@ from routed.bgp.kernel_routes import learned_route
 from routed.bgp.nlri import Family
 from routed.bgp.policy import compile_kernel
 from routed.bgp.route import FibRoute
-from routed.bgp.session import SessionConfig
+from routed.bgp.session_types import SessionConfig
 from routed.bgp.transport import Endpoint
 from routed.bgp.update import encode_announcements, encode_end_of_rib, encode_withdrawals
 from routed.intent.types import ExportPolicy, KernelPolicy, NextHopMode

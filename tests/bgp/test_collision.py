@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from routed.bgp.capabilities import Capabilities
 from routed.bgp.errors import Cease, ErrorCode
+from routed.bgp.fsm import State
 from routed.bgp.message import HEADER_OCTETS, KEEPALIVE, MessageType, Open, decode_notification
 from routed.bgp.nlri import Family
-from routed.bgp.session import Close, Down, Established, Send, Session, State
+from routed.bgp.session import Session
+from routed.bgp.session_types import Close, Down, Established, Send
 from tests.bgp.memory import Endpoint, Network, session_config
 
 

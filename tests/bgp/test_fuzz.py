@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 
 from routed.bgp.capabilities import AddPathMode, Capabilities
 from routed.bgp.errors import Cease, ErrorCode, Notification
+from routed.bgp.fsm import State
 from routed.bgp.message import KEEPALIVE, MARKER, MessageType, Open, RouteRefresh, encode_message
 from routed.bgp.nlri import Family
-from routed.bgp.session import Down, Session, SessionConfig, State
+from routed.bgp.session import Session
+from routed.bgp.session_types import Down, SessionConfig
 from tests.bgp import strategies
 from tests.bgp.memory import session_config
 

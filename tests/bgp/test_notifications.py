@@ -17,7 +17,8 @@ from routed.bgp.errors import (
 )
 from routed.bgp.message import HEADER_OCTETS, MessageType, decode_notification, decode_open, encode_message
 from routed.bgp.restart import keeps_routes
-from routed.bgp.session import Down, Session
+from routed.bgp.session import Session
+from routed.bgp.session_types import Down
 from tests.bgp.memory import Endpoint, Network, session_config
 from tests.bgp.test_speaker import Router, join
 from tests.virtual import Wire, until, virtual

@@ -12,9 +12,10 @@ import pytest
 from routed.bgp.communities import GRACEFUL_SHUTDOWN
 from routed.bgp.config import ClientRange
 from routed.bgp.errors import RefusedError
+from routed.bgp.fsm import State
 from routed.bgp.message import MessageType
 from routed.bgp.nlri import Family
-from routed.bgp.session import RefreshRequested, State
+from routed.bgp.session_types import RefreshRequested
 from routed.bgp.transport import Endpoint
 from routed.observe.events import EventKind, EventLog
 from routed.observe.recorder import SessionEvents

@@ -16,7 +16,7 @@ from routed.bgp.restart import (
     keeps_routes,
     preserved_families,
 )
-from routed.bgp.session import Down, Negotiated
+from routed.bgp.session_types import Down, Negotiated
 from tests.virtual import run
 
 V4, V6 = Family.IPV4, Family.IPV6

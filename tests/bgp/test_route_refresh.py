@@ -7,7 +7,7 @@ from typing import Any
 from routed.bgp.attributes import originate
 from routed.bgp.message import RefreshSubtype, encode_route_refresh
 from routed.bgp.nlri import Family
-from routed.bgp.session import RefreshRequested
+from routed.bgp.session_types import RefreshRequested
 from routed.bgp.stale import REFRESH_TIME
 from routed.bgp.update import encode_announcements, encode_end_of_rib, encode_withdrawals
 from tests.bgp.scripted import Scripted

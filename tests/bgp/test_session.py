@@ -18,6 +18,7 @@ from routed.bgp.capabilities import (
     LongLivedGracefulRestart,
 )
 from routed.bgp.errors import Cease, ErrorCode, FsmError, HeaderError, OpenError, UpdateError
+from routed.bgp.fsm import State
 from routed.bgp.message import (
     HEADER_OCTETS,
     KEEPALIVE,
@@ -30,16 +31,15 @@ from routed.bgp.message import (
     encode_route_refresh,
 )
 from routed.bgp.nlri import Family
-from routed.bgp.session import (
+from routed.bgp.session import Session
+from routed.bgp.session_types import (
     Close,
     Dial,
     Down,
     Established,
     RefreshRequested,
     Send,
-    Session,
     SessionConfig,
-    State,
     Updates,
 )
 from routed.bgp.update import encode_announcements, encode_end_of_rib, encode_withdrawals

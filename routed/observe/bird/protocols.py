@@ -21,7 +21,7 @@ from routed.bgp.message import MAX_MESSAGE_OCTETS
 from routed.bgp.path import PREFERENCE, Source, SourceKind
 from routed.bgp.peer import Peer
 from routed.bgp.restart import restart_families
-from routed.bgp.session import Negotiated
+from routed.bgp.session_types import Negotiated
 from routed.observe.bird.counts import RouteCounts, count_adverts, count_routes
 from routed.observe.bird.replies import (
     INVALID_SYMBOL,

@@ -15,7 +15,7 @@ from routed.bgp.message import MAX_MESSAGE_OCTETS
 from routed.bgp.nlri import Family
 from routed.bgp.path import Source
 from routed.bgp.peer import Peer
-from routed.bgp.session import Negotiated
+from routed.bgp.session_types import Negotiated
 from routed.bgp.speaker import Speaker
 from routed.observe import documents
 from routed.observe.documents import FamilyName

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from routed.bgp.session import RefreshRequested
+from routed.bgp.session_types import RefreshRequested
 from routed.observe import documents
 from routed.observe.events import EventKind
 from routed.observe.http.actions import NAMED, near
